@@ -1,0 +1,1 @@
+//! Emitters: from a plan to machine code.

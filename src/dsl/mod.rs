@@ -1,0 +1,1 @@
+//! The layer language: text to [`Graph`](crate::graph::Graph).

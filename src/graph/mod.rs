@@ -1,0 +1,235 @@
+//! The graph: typed operators over values of static shape, on petgraph.
+//!
+//! A node yields exactly one value; an edge `a → b` says that `b` reads `a` and carries the input's position.
+
+use std::collections::BTreeSet;
+
+use petgraph::Direction;
+use petgraph::stable_graph::{NodeIndex, StableDiGraph};
+use petgraph::visit::EdgeRef;
+use serde::{Deserialize, Serialize};
+
+use crate::ops::{Epilogue, Op, ShapeError};
+use crate::tensor::Shape;
+
+/// Names a node, and with it the one value that it yields.
+pub type NodeId = NodeIndex;
+
+/// An operation, what is fused behind it, and the value they yield.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Node {
+    /// Unique in the graph: the label in the source, such as `layer1.0.conv1`.
+    pub name: String,
+    #[serde(flatten)]
+    pub op: Op,
+    /// Applied to the operator's result before it is stored.
+    #[serde(default, skip_serializing_if = "Epilogue::is_empty")]
+    pub epilogue: Epilogue,
+    /// The value's shape, as [`Op::infer`] gave it.
+    pub shape: Shape,
+}
+
+/// A named result of the model.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Output {
+    pub name: String,
+    pub node: NodeId,
+}
+
+/// A model as a directed acyclic graph of operators.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Graph {
+    /// The model's name.
+    pub name: String,
+    nodes: StableDiGraph<Node, usize>,
+    inputs: Vec<NodeId>,
+    outputs: Vec<Output>,
+}
+
+impl Graph {
+    pub fn new(name: impl Into<String>) -> Self {
+        Graph { name: name.into(), ..Graph::default() }
+    }
+
+    /// Adds a node that reads `inputs` in that order.
+    ///
+    /// # Errors
+    /// Where the inputs' shapes do not fit the operator.
+    pub fn add(
+        &mut self,
+        name: impl Into<String>,
+        op: impl Into<Op>,
+        inputs: &[NodeId],
+    ) -> Result<NodeId, ShapeError> {
+        self.add_fused(name, op, Epilogue::default(), inputs)
+    }
+
+    /// [`Graph::add`] with an epilogue, whose operands are the last of `inputs`.
+    pub fn add_fused(
+        &mut self,
+        name: impl Into<String>,
+        op: impl Into<Op>,
+        epilogue: Epilogue,
+        inputs: &[NodeId],
+    ) -> Result<NodeId, ShapeError> {
+        let op = op.into();
+        let shape = self.infer(&op, &epilogue, inputs)?;
+        let is_input = matches!(op, Op::Input(_));
+        let id = self.nodes.add_node(Node { name: name.into(), op, epilogue, shape });
+        for (position, &input) in inputs.iter().enumerate() {
+            self.nodes.add_edge(input, id, position);
+        }
+        if is_input {
+            self.inputs.push(id);
+        }
+        Ok(id)
+    }
+
+    fn infer(&self, op: &Op, epilogue: &Epilogue, inputs: &[NodeId]) -> Result<Shape, ShapeError> {
+        let shapes: Vec<&Shape> = inputs.iter().map(|&id| self.shape(id)).collect();
+        let own = shapes
+            .len()
+            .checked_sub(epilogue.operands())
+            .ok_or_else(|| ShapeError::new(format!("{} lacks operands of its epilogue", op.name())))?;
+        let (own, mut operands) = shapes.split_at(own);
+        let shape = op.infer(own)?;
+        for step in &epilogue.0 {
+            let (these, rest) = operands.split_at(step.operands());
+            operands = rest;
+            if !step.accepts(&shape, these) {
+                return Err(ShapeError::new(format!(
+                    "epilogue step {step:?} does not take operands {these:?} on a value {shape}"
+                )));
+            }
+        }
+        Ok(shape)
+    }
+
+    /// Declares `node` a result of the model.
+    pub fn add_output(&mut self, name: impl Into<String>, node: NodeId) {
+        self.outputs.push(Output { name: name.into(), node });
+    }
+
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id]
+    }
+
+    pub fn shape(&self, id: NodeId) -> &Shape {
+        &self.nodes[id].shape
+    }
+
+    pub fn contains(&self, id: NodeId) -> bool {
+        self.nodes.contains_node(id)
+    }
+
+    pub fn len(&self) -> usize {
+        self.nodes.node_count()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The model's inputs, in the order of their declaration.
+    pub fn inputs(&self) -> &[NodeId] {
+        &self.inputs
+    }
+
+    /// The model's results, in the order of their declaration.
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
+    /// What a node reads, by position: the operator's own inputs, then the epilogue's operands.
+    pub fn operands(&self, id: NodeId) -> Vec<NodeId> {
+        let mut edges: Vec<_> = self
+            .nodes
+            .edges_directed(id, Direction::Incoming)
+            .map(|edge| (*edge.weight(), edge.source()))
+            .collect();
+        edges.sort_unstable();
+        edges.into_iter().map(|(_, source)| source).collect()
+    }
+
+    /// A node's operands, split into the operator's own and the epilogue's.
+    pub fn split_operands(&self, id: NodeId) -> (Vec<NodeId>, Vec<NodeId>) {
+        let mut own = self.operands(id);
+        let epilogue = own.split_off(own.len() - self.nodes[id].epilogue.operands());
+        (own, epilogue)
+    }
+
+    /// The nodes that read a value, each once, in order of their ids. Model outputs do not count.
+    pub fn consumers(&self, id: NodeId) -> Vec<NodeId> {
+        let readers: BTreeSet<NodeId> = self.nodes.neighbors_directed(id, Direction::Outgoing).collect();
+        readers.into_iter().collect()
+    }
+
+    /// How many times a value is read, model outputs included.
+    pub fn uses(&self, id: NodeId) -> usize {
+        let read = self.nodes.edges_directed(id, Direction::Outgoing).count();
+        read + self.outputs.iter().filter(|output| output.node == id).count()
+    }
+
+    /// Every reader of `old`, model outputs too, reads `new` instead.
+    pub fn replace_uses(&mut self, old: NodeId, new: NodeId) {
+        let edges: Vec<_> = self
+            .nodes
+            .edges_directed(old, Direction::Outgoing)
+            .filter(|edge| edge.target() != new)
+            .map(|edge| (edge.id(), edge.target(), *edge.weight()))
+            .collect();
+        for (edge, target, position) in edges {
+            self.nodes.remove_edge(edge);
+            self.nodes.add_edge(new, target, position);
+        }
+        for output in &mut self.outputs {
+            if output.node == old {
+                output.node = new;
+            }
+        }
+    }
+
+    /// Removes a node that nobody reads. Model inputs stay.
+    ///
+    /// # Panics
+    /// If the node is still read.
+    pub fn remove(&mut self, id: NodeId) {
+        assert_eq!(self.uses(id), 0, "'{}' is still read", self.nodes[id].name);
+        assert!(!self.inputs.contains(&id), "'{}' is a model input", self.nodes[id].name);
+        self.nodes.remove_node(id);
+    }
+
+    /// Gives a node another name.
+    pub fn rename(&mut self, id: NodeId, name: impl Into<String>) {
+        self.nodes[id].name = name.into();
+    }
+
+    /// All nodes, operands before their readers; among independent nodes the older id comes first, so the
+    /// order is the same on every run.
+    ///
+    /// # Panics
+    /// If the graph has a cycle, which [`Graph::add`] cannot make.
+    pub fn topological_order(&self) -> Vec<NodeId> {
+        let mut missing: Vec<usize> =
+            vec![0; self.nodes.node_indices().map(|i| i.index() + 1).max().unwrap_or(0)];
+        let mut ready = BTreeSet::new();
+        for id in self.nodes.node_indices() {
+            missing[id.index()] = self.nodes.edges_directed(id, Direction::Incoming).count();
+            if missing[id.index()] == 0 {
+                ready.insert(id);
+            }
+        }
+        let mut order = Vec::with_capacity(self.len());
+        while let Some(id) = ready.pop_first() {
+            order.push(id);
+            for reader in self.nodes.neighbors_directed(id, Direction::Outgoing) {
+                missing[reader.index()] -= 1;
+                if missing[reader.index()] == 0 {
+                    ready.insert(reader);
+                }
+            }
+        }
+        assert_eq!(order.len(), self.len(), "the graph has a cycle");
+        order
+    }
+}

@@ -1,0 +1,1 @@
+//! Kernel families, each described once in the vector loop language.

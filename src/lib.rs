@@ -1,0 +1,15 @@
+//! kiln compiles convolutional model graphs into native kernels.
+
+pub mod cli;
+pub mod codegen;
+pub mod dsl;
+pub mod graph;
+pub mod interpreter;
+pub mod io;
+pub mod kernels;
+pub mod lower;
+pub mod ops;
+pub mod passes;
+pub mod runtime;
+pub mod tensor;
+pub mod weights;

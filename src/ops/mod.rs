@@ -1,0 +1,177 @@
+//! The operators. **An operator is one file**: its attributes, shape rule, reference evaluation and cost.
+//!
+//! Every operator yields exactly one value. Semantics are those of ONNX and PyTorch on `[n, c, h, w]` arrays.
+
+mod activation;
+mod batch_norm;
+mod binary;
+mod concat;
+mod conv;
+mod conv_chain;
+mod dense;
+mod epilogue;
+mod global_pool;
+mod identity;
+mod lrn;
+mod pad;
+mod pool;
+mod reshape;
+mod scale_shift;
+mod softmax;
+mod source;
+mod transpose;
+mod unary;
+
+pub use activation::Activation;
+pub use batch_norm::{BatchNorm, Statistics};
+pub use binary::{Binary, BinaryFunction};
+pub use concat::Concat;
+pub use conv::{Conv, Window};
+pub use conv_chain::{ConvChain, ConvStage};
+pub use dense::Dense;
+pub use epilogue::{Epilogue, EpilogueStep};
+pub use global_pool::{GlobalPool, GlobalReduce};
+pub use identity::Identity;
+pub use lrn::Lrn;
+pub use pad::Pad;
+pub use pool::{Pool, PoolKind};
+pub use reshape::Reshape;
+pub use scale_shift::ScaleShift;
+pub use softmax::Softmax;
+pub use source::{Constant, Init, Input, Parameter};
+pub use transpose::Transpose;
+pub use unary::{Unary, UnaryFunction};
+
+use serde::{Deserialize, Serialize};
+
+use crate::tensor::{Shape, Tensor};
+
+/// What every operator defines about itself.
+pub trait Operator {
+    /// The operator's name in the graph's text form.
+    fn name(&self) -> &'static str;
+
+    /// What the inputs are called, in order; optional ones last.
+    fn input_names(&self) -> &'static [&'static str];
+
+    /// How many of [`Operator::input_names`] must be there.
+    fn required_inputs(&self) -> usize {
+        self.input_names().len()
+    }
+
+    /// The shape rule: the output's shape, or which inputs do not fit and by which formula.
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError>;
+
+    /// Reference evaluation: plain loops, `f64` accumulation. `inputs` have passed [`Operator::infer`].
+    fn evaluate(&self, inputs: &[&Tensor]) -> Tensor;
+
+    /// Arithmetic of one evaluation.
+    fn cost(&self, inputs: &[&Shape], output: &Shape) -> Cost;
+}
+
+/// Arithmetic of one evaluation of an operator.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Cost {
+    /// Multiply-adds of convolutions and dense layers: the count the papers' tables give.
+    pub multiply_adds: u64,
+    /// Everything else: comparisons, additions, exponentials, one each.
+    pub other: u64,
+}
+
+/// Why inputs do not fit an operator.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{problem}")]
+pub struct ShapeError {
+    /// One sentence with the shapes in it.
+    pub problem: String,
+    /// The formula that failed with its numbers put in, where there is one.
+    pub formula: Option<String>,
+}
+
+impl ShapeError {
+    pub fn new(problem: impl Into<String>) -> Self {
+        ShapeError { problem: problem.into(), formula: None }
+    }
+
+    pub fn with_formula(problem: impl Into<String>, formula: impl Into<String>) -> Self {
+        ShapeError { problem: problem.into(), formula: Some(formula.into()) }
+    }
+}
+
+macro_rules! operators {
+    ($($variant:ident),* $(,)?) => {
+        /// Any node's operation: a source of values, or one of the operators.
+        #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+        #[serde(tag = "op", rename_all = "snake_case")]
+        pub enum Op {
+            Input(Input),
+            Parameter(Parameter),
+            Constant(Constant),
+            $($variant($variant),)*
+        }
+
+        impl Op {
+            /// The operator, unless this is a source of values.
+            pub fn operator(&self) -> Option<&dyn Operator> {
+                match self {
+                    Op::Input(_) | Op::Parameter(_) | Op::Constant(_) => None,
+                    $(Op::$variant(operator) => Some(operator),)*
+                }
+            }
+        }
+
+        $(impl From<$variant> for Op {
+            fn from(operator: $variant) -> Op {
+                Op::$variant(operator)
+            }
+        })*
+    };
+}
+
+operators!(
+    Activation, BatchNorm, Binary, Concat, Conv, ConvChain, Dense, GlobalPool, Identity, Lrn, Pad, Pool,
+    Reshape, ScaleShift, Softmax, Transpose, Unary,
+);
+
+impl Op {
+    /// The name in the graph's text form.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Input(_) => "input",
+            Op::Parameter(_) => "parameter",
+            Op::Constant(_) => "constant",
+            _ => self.operator().expect("not a source").name(),
+        }
+    }
+
+    /// The shape of the value that the operation yields from inputs of these shapes.
+    pub fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+        let shape = match self {
+            Op::Input(input) => input.shape.clone(),
+            Op::Parameter(parameter) => parameter.shape.clone(),
+            Op::Constant(constant) => constant.value.shape().clone(),
+            _ => {
+                let operator = self.operator().expect("not a source");
+                if inputs.len() < operator.required_inputs() {
+                    return Err(ShapeError::new(format!(
+                        "{} takes at least {} inputs, not {}",
+                        operator.name(),
+                        operator.required_inputs(),
+                        inputs.len()
+                    )));
+                }
+                operator.infer(inputs)?
+            }
+        };
+        match shape.checked_elements() {
+            Some(elements) if elements <= MAX_ELEMENTS => Ok(shape),
+            _ => Err(ShapeError::new(format!(
+                "an array of shape {shape} is larger than the {MAX_ELEMENTS} elements kiln works with"
+            ))),
+        }
+    }
+}
+
+/// The largest array kiln accepts, in elements: every byte offset then fits a signed 32-bit displacement's
+/// multiples and every size computed from it fits `u64`.
+pub const MAX_ELEMENTS: usize = 1 << 31;
