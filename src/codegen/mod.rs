@@ -1,1 +1,7 @@
-//! Emitters: from a plan to machine code.
+//! Emitters: from a plan's kernels to machine code.
+//!
+//! Kernels are written in the vector loop language of [`vector`]; [`clif`] compiles it for any CPU that
+//! Cranelift knows, at 128 bits.
+
+pub mod clif;
+pub mod vector;
