@@ -91,17 +91,9 @@ impl Graph {
             .len()
             .checked_sub(epilogue.operands())
             .ok_or_else(|| ShapeError::new(format!("{} lacks operands of its epilogue", op.name())))?;
-        let (own, mut operands) = shapes.split_at(own);
+        let (own, operands) = shapes.split_at(own);
         let shape = op.infer(own)?;
-        for step in &epilogue.0 {
-            let (these, rest) = operands.split_at(step.operands());
-            operands = rest;
-            if !step.accepts(&shape, these) {
-                return Err(ShapeError::new(format!(
-                    "epilogue step {step:?} does not take operands {these:?} on a value {shape}"
-                )));
-            }
-        }
+        epilogue.check(&shape, operands)?;
         Ok(shape)
     }
 

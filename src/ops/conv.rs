@@ -54,7 +54,7 @@ impl Window {
         let span = padded - reach;
         let mut extent = if ceil_mode { span.div_ceil(stride) } else { span / stride } + 1;
         // A window that would start in the padding after the image is dropped (PyTorch, ONNX).
-        if ceil_mode && (extent - 1) * stride >= input + before {
+        if ceil_mode && (extent - 1).saturating_mul(stride) >= input + before {
             extent -= 1;
         }
         Ok(extent)

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Activation;
+use super::{Activation, Cost, ShapeError};
 use crate::tensor::{Shape, Tensor};
 
 /// The steps applied, in order, to each element that a node's operator yields.
@@ -26,6 +26,16 @@ pub enum EpilogueStep {
 }
 
 impl EpilogueStep {
+    /// The name in the graph's text form.
+    pub fn name(&self) -> &'static str {
+        match self {
+            EpilogueStep::Activation(activation) => activation.name(),
+            EpilogueStep::ScaleShift => "scale_shift",
+            EpilogueStep::Add => "add",
+            EpilogueStep::Mul => "mul",
+        }
+    }
+
     /// How many trailing inputs the step reads.
     pub fn operands(&self) -> usize {
         match self {
@@ -55,6 +65,36 @@ impl Epilogue {
     /// How many trailing inputs all steps read together.
     pub fn operands(&self) -> usize {
         self.0.iter().map(EpilogueStep::operands).sum()
+    }
+
+    /// Whether operands of these shapes fit the steps on a value of shape `value`.
+    ///
+    /// # Errors
+    /// The first step that lacks an operand or does not take those it is given; operands left over.
+    pub fn check(&self, value: &Shape, operands: &[&Shape]) -> Result<(), ShapeError> {
+        let mut rest = operands;
+        for step in &self.0 {
+            let Some((these, others)) = rest.split_at_checked(step.operands()) else {
+                return Err(ShapeError::new(format!("epilogue step {} lacks an operand", step.name())));
+            };
+            rest = others;
+            if !step.accepts(value, these) {
+                return Err(ShapeError::new(format!(
+                    "epilogue step {} does not take operands {these:?} on a value {value}",
+                    step.name()
+                )));
+            }
+        }
+        match rest {
+            [] => Ok(()),
+            _ => Err(ShapeError::new(format!("operands {rest:?} belong to no step of the epilogue"))),
+        }
+    }
+
+    /// Arithmetic on a value of shape `value`.
+    pub fn cost(&self, value: &Shape) -> Cost {
+        let per_element: u64 = self.0.iter().map(|step| step.operands().max(1) as u64).sum();
+        Cost { multiply_adds: 0, other: per_element * value.elements() as u64 }
     }
 
     /// Reference evaluation, in place.

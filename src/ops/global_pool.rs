@@ -28,15 +28,26 @@ impl Operator for GlobalPool {
         &["x"]
     }
 
-    fn infer(&self, _inputs: &[&Shape]) -> Result<Shape, ShapeError> {
-        unimplemented!()
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+        match inputs[0].nchw() {
+            Some((n, c, _, _)) => Ok(Shape::from([n, c, 1, 1])),
+            None => Err(ShapeError::new(format!("global_pool takes [n, c, h, w], not {}", inputs[0]))),
+        }
     }
 
-    fn evaluate(&self, _inputs: &[&Tensor]) -> Tensor {
-        unimplemented!()
+    fn evaluate(&self, inputs: &[&Tensor]) -> Tensor {
+        let (n, c, h, w) = inputs[0].shape().nchw().expect("inferred");
+        let planes = inputs[0].data().chunks_exact(h * w);
+        let data = planes.map(|plane| match self.reduce {
+            GlobalReduce::Average => {
+                (plane.iter().map(|&v| f64::from(v)).sum::<f64>() / (h * w) as f64) as f32
+            }
+            GlobalReduce::Max => plane.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+        });
+        Tensor::new([n, c, 1, 1], data.collect())
     }
 
-    fn cost(&self, _inputs: &[&Shape], _output: &Shape) -> Cost {
-        unimplemented!()
+    fn cost(&self, inputs: &[&Shape], _output: &Shape) -> Cost {
+        Cost { multiply_adds: 0, other: inputs[0].elements() as u64 }
     }
 }

@@ -42,6 +42,8 @@ pub use source::{Constant, Init, Input, Parameter};
 pub use transpose::Transpose;
 pub use unary::{Unary, UnaryFunction};
 
+use std::ops::AddAssign;
+
 use serde::{Deserialize, Serialize};
 
 use crate::tensor::{Shape, Tensor};
@@ -57,6 +59,11 @@ pub trait Operator {
     /// How many of [`Operator::input_names`] must be there.
     fn required_inputs(&self) -> usize {
         self.input_names().len()
+    }
+
+    /// How many inputs it takes at most; `None` where there is no limit.
+    fn maximum_inputs(&self) -> Option<usize> {
+        Some(self.input_names().len())
     }
 
     /// The shape rule: the output's shape, or which inputs do not fit and by which formula.
@@ -76,6 +83,13 @@ pub struct Cost {
     pub multiply_adds: u64,
     /// Everything else: comparisons, additions, exponentials, one each.
     pub other: u64,
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Cost) {
+        self.multiply_adds += other.multiply_adds;
+        self.other += other.other;
+    }
 }
 
 /// Why inputs do not fit an operator.
@@ -152,17 +166,28 @@ impl Op {
             Op::Constant(constant) => constant.value.shape().clone(),
             _ => {
                 let operator = self.operator().expect("not a source");
-                if inputs.len() < operator.required_inputs() {
+                let (given, least, most) =
+                    (inputs.len(), operator.required_inputs(), operator.maximum_inputs());
+                if given < least || most.is_some_and(|most| given > most) {
+                    let count = match most {
+                        Some(most) if most == least => format!("{least}"),
+                        Some(most) => format!("{least} to {most}"),
+                        None => format!("at least {least}"),
+                    };
+                    let names = operator.input_names().join(", ");
                     return Err(ShapeError::new(format!(
-                        "{} takes at least {} inputs, not {}",
-                        operator.name(),
-                        operator.required_inputs(),
-                        inputs.len()
+                        "{} takes {count} inputs ({names}), not {given}",
+                        operator.name()
                     )));
                 }
                 operator.infer(inputs)?
             }
         };
+        if shape.dims().contains(&0) {
+            return Err(ShapeError::new(format!(
+                "an array of shape {shape} has no elements; every extent must be at least 1"
+            )));
+        }
         match shape.checked_elements() {
             Some(elements) if elements <= MAX_ELEMENTS => Ok(shape),
             _ => Err(ShapeError::new(format!(
@@ -175,3 +200,31 @@ impl Op {
 /// The largest array kiln accepts, in elements: every byte offset then fits a signed 32-bit displacement's
 /// multiples and every size computed from it fits `u64`.
 pub const MAX_ELEMENTS: usize = 1 << 31;
+
+/// Checks that every input after `x [n, c, …]` is an array `[c]`.
+fn per_channel(operator: &str, inputs: &[&Shape], names: &[&str]) -> Result<(), ShapeError> {
+    let Some(&channels) = inputs[0].dims().get(1) else {
+        return Err(ShapeError::new(format!("{operator} takes [n, c, …], not {}", inputs[0])));
+    };
+    for (shape, name) in inputs.iter().zip(names).skip(1) {
+        if shape.dims() != [channels] {
+            return Err(ShapeError::with_formula(
+                format!("{operator} of {} does not take a {name} of shape {shape}", inputs[0]),
+                format!("the input has {channels} channels, so the {name} must be [{channels}]"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Maps each element of `x [n, c, …]`, given the channel that it belongs to.
+fn map_channels(x: &Tensor, map: impl Fn(usize, f64) -> f64) -> Tensor {
+    let dims = x.shape().dims();
+    let inner: usize = dims[2..].iter().product();
+    let planes = x.data().chunks_exact(inner).enumerate();
+    let data = planes.flat_map(|(plane, values)| {
+        let (map, channel) = (&map, plane % dims[1]);
+        values.iter().map(move |&value| map(channel, f64::from(value)) as f32)
+    });
+    Tensor::new(x.shape().clone(), data.collect())
+}

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cost, Operator, ShapeError};
+use super::{Cost, Operator, ShapeError, map_channels, per_channel};
 use crate::tensor::{Shape, Tensor};
 
 /// `x · scale[c] + shift[c]` along axis 1. Inputs: `x [n, c, …]`, `scale [c]`, `shift [c]`.
@@ -18,15 +18,19 @@ impl Operator for ScaleShift {
         &["x", "scale", "shift"]
     }
 
-    fn infer(&self, _inputs: &[&Shape]) -> Result<Shape, ShapeError> {
-        unimplemented!()
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+        per_channel(self.name(), inputs, self.input_names())?;
+        Ok(inputs[0].clone())
     }
 
-    fn evaluate(&self, _inputs: &[&Tensor]) -> Tensor {
-        unimplemented!()
+    fn evaluate(&self, inputs: &[&Tensor]) -> Tensor {
+        let [x, scale, shift] = inputs[..] else { unreachable!("inferred") };
+        map_channels(x, |channel, value| {
+            value * f64::from(scale.data()[channel]) + f64::from(shift.data()[channel])
+        })
     }
 
-    fn cost(&self, _inputs: &[&Shape], _output: &Shape) -> Cost {
-        unimplemented!()
+    fn cost(&self, _inputs: &[&Shape], output: &Shape) -> Cost {
+        Cost { multiply_adds: 0, other: 2 * output.elements() as u64 }
     }
 }

@@ -20,15 +20,33 @@ impl Operator for Softmax {
         &["x"]
     }
 
-    fn infer(&self, _inputs: &[&Shape]) -> Result<Shape, ShapeError> {
-        unimplemented!()
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+        if self.axis >= inputs[0].rank() {
+            return Err(ShapeError::new(format!("{} has no axis {} for a softmax", inputs[0], self.axis)));
+        }
+        Ok(inputs[0].clone())
     }
 
-    fn evaluate(&self, _inputs: &[&Tensor]) -> Tensor {
-        unimplemented!()
+    fn evaluate(&self, inputs: &[&Tensor]) -> Tensor {
+        let mut result = inputs[0].clone();
+        let dims = inputs[0].shape().dims();
+        let (length, inner) = (dims[self.axis], dims[self.axis + 1..].iter().product::<usize>());
+        for block in result.data_mut().chunks_exact_mut(length * inner) {
+            for at in 0..inner {
+                let line = || (at..length * inner).step_by(inner);
+                let max = line().map(|i| block[i]).fold(f32::NEG_INFINITY, f32::max);
+                let powers: Vec<f64> = line().map(|i| (f64::from(block[i]) - f64::from(max)).exp()).collect();
+                let sum: f64 = powers.iter().sum();
+                for (i, power) in line().zip(&powers) {
+                    block[i] = (power / sum) as f32;
+                }
+            }
+        }
+        result
     }
 
-    fn cost(&self, _inputs: &[&Shape], _output: &Shape) -> Cost {
-        unimplemented!()
+    fn cost(&self, _inputs: &[&Shape], output: &Shape) -> Cost {
+        // Maximum, subtraction, exponential, sum, division.
+        Cost { multiply_adds: 0, other: 5 * output.elements() as u64 }
     }
 }

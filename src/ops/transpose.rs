@@ -20,15 +20,30 @@ impl Operator for Transpose {
         &["x"]
     }
 
-    fn infer(&self, _inputs: &[&Shape]) -> Result<Shape, ShapeError> {
-        unimplemented!()
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+        let dims = inputs[0].dims();
+        let mut sorted = self.permutation.clone();
+        sorted.sort_unstable();
+        if !sorted.iter().copied().eq(0..dims.len()) {
+            return Err(ShapeError::with_formula(
+                format!("{:?} does not permute the axes of {}", self.permutation, inputs[0]),
+                format!("each axis of 0..{} must occur exactly once", dims.len()),
+            ));
+        }
+        Ok(Shape::new(self.permutation.iter().map(|&axis| dims[axis]).collect::<Vec<_>>()))
     }
 
-    fn evaluate(&self, _inputs: &[&Tensor]) -> Tensor {
-        unimplemented!()
+    fn evaluate(&self, inputs: &[&Tensor]) -> Tensor {
+        let x = inputs[0];
+        let from = x.shape().strides();
+        let strides: Vec<usize> = self.permutation.iter().map(|&axis| from[axis]).collect();
+        let output = self.infer(&[x.shape()]).expect("inferred");
+        Tensor::from_fn(output, |at| {
+            x.data()[at.iter().zip(&strides).map(|(i, stride)| i * stride).sum::<usize>()]
+        })
     }
 
     fn cost(&self, _inputs: &[&Shape], _output: &Shape) -> Cost {
-        unimplemented!()
+        Cost::default()
     }
 }

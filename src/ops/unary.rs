@@ -23,6 +23,28 @@ pub enum UnaryFunction {
     Abs,
 }
 
+impl UnaryFunction {
+    pub fn name(&self) -> &'static str {
+        match self {
+            UnaryFunction::Sqrt => "sqrt",
+            UnaryFunction::Rsqrt => "rsqrt",
+            UnaryFunction::Exp => "exp",
+            UnaryFunction::Neg => "neg",
+            UnaryFunction::Abs => "abs",
+        }
+    }
+
+    pub fn apply(&self, x: f64) -> f64 {
+        match self {
+            UnaryFunction::Sqrt => x.sqrt(),
+            UnaryFunction::Rsqrt => 1.0 / x.sqrt(),
+            UnaryFunction::Exp => x.exp(),
+            UnaryFunction::Neg => -x,
+            UnaryFunction::Abs => x.abs(),
+        }
+    }
+}
+
 impl Operator for Unary {
     fn name(&self) -> &'static str {
         "unary"
@@ -32,15 +54,17 @@ impl Operator for Unary {
         &["x"]
     }
 
-    fn infer(&self, _inputs: &[&Shape]) -> Result<Shape, ShapeError> {
-        unimplemented!()
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+        Ok(inputs[0].clone())
     }
 
-    fn evaluate(&self, _inputs: &[&Tensor]) -> Tensor {
-        unimplemented!()
+    fn evaluate(&self, inputs: &[&Tensor]) -> Tensor {
+        let x = inputs[0];
+        let data = x.data().iter().map(|&v| self.function.apply(f64::from(v)) as f32).collect();
+        Tensor::new(x.shape().clone(), data)
     }
 
-    fn cost(&self, _inputs: &[&Shape], _output: &Shape) -> Cost {
-        unimplemented!()
+    fn cost(&self, _inputs: &[&Shape], output: &Shape) -> Cost {
+        Cost { multiply_adds: 0, other: output.elements() as u64 }
     }
 }
