@@ -1,1 +1,24 @@
 //! Kernel families, each described once in the vector loop language.
+//!
+//! A family is a struct that says everything about one kernel: views of its arrays, window, epilogue, tile. From
+//! it come the kernel's name (the problem string, which names the kernel everywhere), and its code for any
+//! vector width. Buffers are declared in the order: arrays read, weights, epilogue operands, array written,
+//! scratch.
+
+pub mod epilogue;
+pub mod math;
+pub mod view;
+
+pub use epilogue::{FusedEpilogue, FusedStep};
+pub use view::View;
+
+use crate::codegen::vector::Kernel;
+
+/// What every kernel family can say.
+pub trait Family {
+    /// The problem string: equal strings, equal kernels.
+    fn name(&self) -> String;
+
+    /// The kernel for vectors of `lanes` elements.
+    fn build(&self, lanes: usize) -> Kernel;
+}

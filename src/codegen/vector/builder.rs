@@ -1,6 +1,8 @@
 //! Writing kernels: a builder whose calls read like the loop nest they make.
 
-use super::{Access, Address, Binary, Buffer, BufferId, GRID_RANK, Index, Inst, Kernel, Reg, Stmt, Unary};
+use super::{
+    Access, Address, Affine, Binary, Buffer, BufferId, GRID_RANK, Index, Inst, Kernel, Reg, Stmt, Unary,
+};
 
 /// Builds a [`Kernel`] statement by statement.
 pub struct Builder {
@@ -226,6 +228,14 @@ pub struct VectorStep {
 }
 
 impl VectorStep {
+    /// The step's first element as a coordinate.
+    pub fn coordinate(&self) -> Affine {
+        match self.index {
+            Some(index) => Affine::default().along(index, self.stride),
+            None => Affine::constant(self.offset),
+        }
+    }
+
     /// The step's first element, counted from `base`.
     pub fn at(&self, base: &Address) -> Address {
         match self.index {

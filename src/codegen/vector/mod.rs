@@ -280,3 +280,50 @@ impl Kernel {
         self.buffers.iter().filter(|b| b.access == Access::Scratch).map(|b| b.elements).sum()
     }
 }
+
+/// An integer that is affine in the loop indices: a coordinate in a view.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Affine {
+    pub terms: Vec<(Index, i64)>,
+    pub offset: i64,
+}
+
+impl Affine {
+    pub fn constant(offset: usize) -> Self {
+        Affine { terms: Vec::new(), offset: offset.elements() }
+    }
+
+    /// This coordinate times `factor`.
+    pub fn times(&self, factor: impl Stride) -> Self {
+        let factor = factor.elements();
+        let terms = self.terms.iter().map(|&(index, stride)| (index, stride * factor)).collect();
+        Affine { terms, offset: self.offset * factor }
+    }
+
+    /// This coordinate moved by `stride` for each step of `index`.
+    pub fn along(&self, index: Index, stride: impl Stride) -> Self {
+        let mut terms = self.terms.clone();
+        terms.push((index, stride.elements()));
+        Affine { terms, offset: self.offset }
+    }
+
+    /// This coordinate moved by a constant.
+    pub fn plus(&self, distance: impl Stride) -> Self {
+        Affine { terms: self.terms.clone(), offset: self.offset + distance.elements() }
+    }
+}
+
+impl From<Index> for Affine {
+    fn from(index: Index) -> Self {
+        Affine { terms: vec![(index, 1)], offset: 0 }
+    }
+}
+
+impl Address {
+    /// This address moved by `coordinate` steps of `stride` elements.
+    pub fn at(&self, coordinate: &Affine, stride: impl Stride) -> Self {
+        let stride = stride.elements();
+        let moved = self.plus(coordinate.offset * stride);
+        coordinate.terms.iter().fold(moved, |address, &(index, step)| address.along(index, step * stride))
+    }
+}

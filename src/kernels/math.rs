@@ -1,0 +1,166 @@
+//! Functions of one vector register, built from the loop language's instructions.
+
+use crate::codegen::vector::{Builder, Reg, Unary};
+use crate::ops::Activation;
+
+/// `e^x` to about one unit in the last place for `-87 ≤ x ≤ 88`, held at the ends beyond.
+///
+/// `x = n · ln 2 + r` with `|r| ≤ ln 2 / 2`; the polynomial is the one of Cephes' `expf`.
+pub fn exp(k: &mut Builder, x: Reg) -> Reg {
+    let x = clamp(k, x, -87.0, 88.0);
+    let scaled = scale(k, x, std::f32::consts::LOG2_E);
+    let n = k.unary(Unary::Round, scaled);
+    let minus_ln2_high = k.constant(-0.693_359_4);
+    let r = k.fma(n, minus_ln2_high, x);
+    let minus_ln2_low = k.constant(2.121_944_4e-4);
+    let r = k.fma(n, minus_ln2_low, r);
+    let tail = polynomial(
+        k,
+        r,
+        &[1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5],
+    );
+    let squared = k.mul(r, r);
+    let quadratic = k.fma(tail, squared, r);
+    let one = k.constant(1.0);
+    let fraction = k.add(quadratic, one);
+    let power = k.unary(Unary::Exp2, n);
+    k.mul(fraction, power)
+}
+
+/// The natural logarithm of a positive normal `x`, to about two units in the last place.
+///
+/// `x = 2^n · m` with `m` in `[√½, √2)`; the polynomial is the one of Cephes' `logf`.
+pub fn log(k: &mut Builder, x: Reg) -> Reg {
+    let exponent = k.unary(Unary::Exponent, x);
+    let mantissa = k.unary(Unary::Mantissa, x);
+    let sqrt2 = k.constant(std::f32::consts::SQRT_2);
+    let halved = scale(k, mantissa, 0.5);
+    let m = k.select(mantissa, sqrt2, halved, mantissa);
+    let one = k.constant(1.0);
+    let next = k.add(exponent, one);
+    let n = k.select(mantissa, sqrt2, next, exponent);
+    let r = k.sub(m, one);
+    let tail = polynomial(
+        k,
+        r,
+        &[
+            7.037_683_6e-2,
+            -1.151_461e-1,
+            1.167_699_9e-1,
+            -1.242_014_1e-1,
+            1.424_932_3e-1,
+            -1.666_805_8e-1,
+            2.000_071_5e-1,
+            -2.499_999_4e-1,
+            3.333_333e-1,
+        ],
+    );
+    let squared = k.mul(r, r);
+    let cubed = k.mul(squared, r);
+    let low = k.constant(-2.121_944_4e-4);
+    let low = k.mul(n, low);
+    let tail = k.fma(tail, cubed, low);
+    let minus_half = k.constant(-0.5);
+    let tail = k.fma(minus_half, squared, tail);
+    let sum = k.add(r, tail);
+    let high = k.constant(0.693_359_4);
+    k.fma(n, high, sum)
+}
+
+/// `x^exponent` for positive normal `x`; roots where the exponent allows.
+pub fn power(k: &mut Builder, x: Reg, exponent: f32) -> Reg {
+    let positive = if exponent.abs() == 0.75 {
+        let root = k.unary(Unary::Sqrt, x);
+        let fourth = k.unary(Unary::Sqrt, root);
+        k.mul(root, fourth)
+    } else if exponent.abs() == 0.5 {
+        k.unary(Unary::Sqrt, x)
+    } else if exponent.abs() == 1.0 {
+        x
+    } else {
+        let logarithm = log(k, x);
+        let scaled = scale(k, logarithm, exponent);
+        return exp(k, scaled);
+    };
+    if exponent < 0.0 { reciprocal(k, positive) } else { positive }
+}
+
+/// `1 / x`
+pub fn reciprocal(k: &mut Builder, x: Reg) -> Reg {
+    let one = k.constant(1.0);
+    k.div(one, x)
+}
+
+/// `min(max(x, low), high)`
+pub fn clamp(k: &mut Builder, x: Reg, low: f32, high: f32) -> Reg {
+    let low = k.constant(low);
+    let x = k.max(x, low);
+    let high = k.constant(high);
+    k.min(x, high)
+}
+
+/// `x · factor`
+pub fn scale(k: &mut Builder, x: Reg, factor: f32) -> Reg {
+    let factor = k.constant(factor);
+    k.mul(x, factor)
+}
+
+/// `coefficients[0] · x^d + … + coefficients[d]` (Horner).
+fn polynomial(k: &mut Builder, x: Reg, coefficients: &[f32]) -> Reg {
+    let (&first, rest) = coefficients.split_first().expect("a polynomial has coefficients");
+    let first = k.constant(first);
+    rest.iter().fold(first, |sum, &coefficient| {
+        let coefficient = k.constant(coefficient);
+        k.fma(sum, x, coefficient)
+    })
+}
+
+fn sigmoid(k: &mut Builder, x: Reg) -> Reg {
+    let negated = k.unary(Unary::Neg, x);
+    let power = exp(k, negated);
+    let one = k.constant(1.0);
+    let denominator = k.add(power, one);
+    k.div(one, denominator)
+}
+
+/// An activation function, as [`Activation::apply`] defines it.
+pub fn activation(k: &mut Builder, function: Activation, x: Reg) -> Reg {
+    match function {
+        Activation::Relu => {
+            let zero = k.constant(0.0);
+            k.max(x, zero)
+        }
+        Activation::Relu6 => clamp(k, x, 0.0, 6.0),
+        Activation::LeakyRelu { slope } => {
+            let zero = k.constant(0.0);
+            let scaled = scale(k, x, slope);
+            k.select(x, zero, x, scaled)
+        }
+        Activation::Clip { min, max } => clamp(k, x, min, max),
+        Activation::Sigmoid => sigmoid(k, x),
+        Activation::Silu => {
+            let gate = sigmoid(k, x);
+            k.mul(x, gate)
+        }
+        Activation::HardSigmoid { alpha, beta } => hard_sigmoid(k, x, alpha, beta),
+        Activation::HardSwish => {
+            let gate = hard_sigmoid(k, x, 1.0 / 6.0, 0.5);
+            k.mul(x, gate)
+        }
+        Activation::Tanh => {
+            // tanh x = 2 · sigmoid(2 x) - 1
+            let doubled = k.add(x, x);
+            let gate = sigmoid(k, doubled);
+            let two = k.constant(2.0);
+            let minus_one = k.constant(-1.0);
+            k.fma(gate, two, minus_one)
+        }
+    }
+}
+
+fn hard_sigmoid(k: &mut Builder, x: Reg, alpha: f32, beta: f32) -> Reg {
+    let alpha = k.constant(alpha);
+    let beta = k.constant(beta);
+    let linear = k.fma(x, alpha, beta);
+    clamp(k, linear, 0.0, 1.0)
+}
