@@ -15,6 +15,31 @@ use crate::tensor::Shape;
 /// Names a node, and with it the one value that it yields.
 pub type NodeId = NodeIndex;
 
+/// A set of nodes.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct NodeSet(Vec<bool>);
+
+impl NodeSet {
+    pub fn contains(&self, id: NodeId) -> bool {
+        self.0.get(id.index()).is_some_and(|&present| present)
+    }
+
+    pub fn insert(&mut self, id: NodeId) {
+        self.set(id, true);
+    }
+
+    pub fn remove(&mut self, id: NodeId) {
+        self.set(id, false);
+    }
+
+    fn set(&mut self, id: NodeId, present: bool) {
+        if self.0.len() <= id.index() {
+            self.0.resize(id.index() + 1, false);
+        }
+        self.0[id.index()] = present;
+    }
+}
+
 /// An operation, what is fused behind it, and the value they yield.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Node {
@@ -27,6 +52,16 @@ pub struct Node {
     pub epilogue: Epilogue,
     /// The value's shape, as [`Op::infer`] gave it.
     pub shape: Shape,
+    /// The other layers of the source that passes merged into this node, in dataflow order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fused: Vec<String>,
+}
+
+impl Node {
+    /// The layers of the source that this node stands for, in dataflow order: `conv1`, `bn1`, `relu`.
+    pub fn layers(&self) -> impl Iterator<Item = &str> {
+        self.fused.iter().chain([&self.name]).map(String::as_str)
+    }
 }
 
 /// A named result of the model.
@@ -75,7 +110,7 @@ impl Graph {
         let op = op.into();
         let shape = self.infer(&op, &epilogue, inputs)?;
         let is_input = matches!(op, Op::Input(_));
-        let id = self.nodes.add_node(Node { name: name.into(), op, epilogue, shape });
+        let id = self.nodes.add_node(Node { name: name.into(), op, epilogue, shape, fused: Vec::new() });
         for (position, &input) in inputs.iter().enumerate() {
             self.nodes.add_edge(input, id, position);
         }
@@ -181,6 +216,50 @@ impl Graph {
         }
     }
 
+    /// A node computes something else of the same shape; its id, its name and its readers stay.
+    ///
+    /// The caller sees to it that none of `inputs` depends on the node.
+    ///
+    /// # Errors
+    /// Where the inputs' shapes do not fit the operator, or the value's shape would change.
+    ///
+    /// # Panics
+    /// If the node is a model input.
+    pub fn rewrite(
+        &mut self,
+        id: NodeId,
+        op: impl Into<Op>,
+        epilogue: Epilogue,
+        inputs: &[NodeId],
+    ) -> Result<(), ShapeError> {
+        assert!(!self.inputs.contains(&id), "'{}' is a model input", self.nodes[id].name);
+        let op = op.into();
+        let shape = self.infer(&op, &epilogue, inputs)?;
+        let node = &mut self.nodes[id];
+        if shape != node.shape {
+            return Err(ShapeError::new(format!(
+                "'{}' has shape {}, its replacement {shape}",
+                node.name, node.shape
+            )));
+        }
+        (node.op, node.epilogue) = (op, epilogue);
+        while let Some(edge) = self.nodes.edges_directed(id, Direction::Incoming).map(|e| e.id()).next() {
+            self.nodes.remove_edge(edge);
+        }
+        for (position, &input) in inputs.iter().enumerate() {
+            self.nodes.add_edge(input, id, position);
+        }
+        Ok(())
+    }
+
+    /// Notes that a node now also stands for the layers of `from`, which come before its own.
+    pub fn merge_layers(&mut self, from: NodeId, into: NodeId) {
+        let mut layers: Vec<String> = self.nodes[from].layers().map(str::to_owned).collect();
+        let fused = &mut self.nodes[into].fused;
+        layers.append(fused);
+        *fused = layers;
+    }
+
     /// Removes a node that nobody reads. Model inputs stay.
     ///
     /// # Panics
@@ -194,6 +273,19 @@ impl Graph {
     /// Gives a node another name.
     pub fn rename(&mut self, id: NodeId, name: impl Into<String>) {
         self.nodes[id].name = name.into();
+    }
+
+    /// The values that depend on no model input: parameters, constants, and what is computed from them alone.
+    /// They are evaluated once, when weights are bound.
+    pub fn weight_expressions(&self) -> NodeSet {
+        let mut set = NodeSet::default();
+        for id in self.topological_order() {
+            let mut operands = self.nodes.neighbors_directed(id, Direction::Incoming);
+            if !matches!(self.nodes[id].op, Op::Input(_)) && operands.all(|operand| set.contains(operand)) {
+                set.insert(id);
+            }
+        }
+        set
     }
 
     /// All nodes, operands before their readers; among independent nodes the older id comes first, so the
