@@ -6,6 +6,7 @@ pub mod dsl;
 pub mod graph;
 pub mod interpreter;
 pub mod io;
+mod json_float;
 pub mod kernels;
 pub mod lower;
 pub mod ops;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::json_float;
+
 /// The extents of an array, outermost first. Activations are `[n, c, h, w]`.
 #[derive(Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -89,9 +91,30 @@ impl fmt::Debug for Shape {
 
 /// A dense row-major `f32` array.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "RawTensor")]
 pub struct Tensor {
     shape: Shape,
+    #[serde(with = "json_float::list")]
     data: Vec<f32>,
+}
+
+/// A tensor as it is read, before its size is checked.
+#[derive(Deserialize)]
+struct RawTensor {
+    shape: Shape,
+    #[serde(with = "json_float::list")]
+    data: Vec<f32>,
+}
+
+impl TryFrom<RawTensor> for Tensor {
+    type Error = String;
+
+    fn try_from(RawTensor { shape, data }: RawTensor) -> Result<Self, String> {
+        if shape.checked_elements() != Some(data.len()) {
+            return Err(format!("{} numbers do not fill an array of shape {shape}", data.len()));
+        }
+        Ok(Tensor { shape, data })
+    }
 }
 
 impl Tensor {

@@ -2,6 +2,10 @@
 //!
 //! A node yields exactly one value; an edge `a → b` says that `b` reads `a` and carries the input's position.
 
+mod text;
+
+pub use text::ParseError;
+
 use std::collections::BTreeSet;
 
 use petgraph::Direction;

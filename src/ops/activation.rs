@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Cost, Operator, ShapeError};
+use crate::json_float;
 use crate::tensor::{Shape, Tensor};
 
 /// A function of one element.
@@ -19,7 +20,9 @@ pub enum Activation {
     },
     /// `min(max(x, min), max)`
     Clip {
+        #[serde(with = "json_float")]
         min: f32,
+        #[serde(with = "json_float")]
         max: f32,
     },
     /// `1 / (1 + e^-x)`

@@ -6,10 +6,11 @@ use super::{Cost, Operator, ShapeError, map_channels, per_channel};
 use crate::tensor::{Shape, Tensor};
 
 /// Which statistics normalise.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Statistics {
     /// The running mean and variance that training left: inputs `mean [c]`, `variance [c]`.
+    #[default]
     Running,
     /// The batch's own mean and biased variance over `(n, h, w)`; no further inputs.
     Batch,
@@ -18,12 +19,19 @@ pub enum Statistics {
 /// `(x - mean) / sqrt(variance + epsilon) · scale + shift` per channel of `x [n, c, …]`.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct BatchNorm {
+    #[serde(default = "default_epsilon")]
     pub epsilon: f32,
+    #[serde(default)]
     pub statistics: Statistics,
 }
 
 fn widen(values: &Tensor) -> Vec<f64> {
     values.data().iter().map(|&value| f64::from(value)).collect()
+}
+
+/// Of PyTorch and ONNX alike.
+fn default_epsilon() -> f32 {
+    1e-5
 }
 
 /// Mean and biased variance of each channel of `x [n, c, …]`.

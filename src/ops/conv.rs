@@ -7,6 +7,7 @@ use crate::tensor::{Shape, Tensor};
 
 /// How a window walks over an image: shared by convolution and pooling. Pairs are `[vertical, horizontal]`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Window {
     pub stride: [usize; 2],
     /// `[top, left, bottom, right]`
@@ -66,7 +67,12 @@ impl Window {
 pub struct Conv {
     #[serde(flatten)]
     pub window: Window,
+    #[serde(default = "one")]
     pub groups: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 impl Operator for Conv {

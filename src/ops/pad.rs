@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Cost, Operator, ShapeError};
+use crate::json_float;
 use crate::tensor::{Shape, Tensor};
 
 /// Per axis, how many elements of `value` come before and after.
@@ -10,6 +11,7 @@ use crate::tensor::{Shape, Tensor};
 pub struct Pad {
     pub before: Vec<usize>,
     pub after: Vec<usize>,
+    #[serde(default, with = "json_float")]
     pub value: f32,
 }
 

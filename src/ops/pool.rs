@@ -15,6 +15,7 @@ pub enum PoolKind {
     Max,
     /// With `count_include_pad`, padding counts as zeros in the divisor too.
     Average {
+        #[serde(default)]
         count_include_pad: bool,
     },
 }
@@ -28,6 +29,7 @@ pub struct Pool {
     pub kernel: [usize; 2],
     #[serde(flatten)]
     pub window: Window,
+    #[serde(default)]
     pub ceil_mode: bool,
 }
 

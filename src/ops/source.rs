@@ -16,6 +16,7 @@ pub struct Parameter {
     /// The name in a weight file (a PyTorch `state_dict` key), such as `layer1.0.conv1.weight`.
     pub key: String,
     pub shape: Shape,
+    #[serde(flatten)]
     pub init: Init,
 }
 
