@@ -10,6 +10,7 @@ mod json_float;
 pub mod kernels;
 pub mod lower;
 pub mod ops;
+mod parallel;
 pub mod passes;
 pub mod runtime;
 pub mod tensor;

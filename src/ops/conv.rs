@@ -2,65 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cost, Operator, ShapeError};
+use super::{Cost, Operator, ShapeError, Window};
+use crate::parallel::for_each_chunk;
 use crate::tensor::{Shape, Tensor};
-
-/// How a window walks over an image: shared by convolution and pooling. Pairs are `[vertical, horizontal]`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Window {
-    pub stride: [usize; 2],
-    /// `[top, left, bottom, right]`
-    pub padding: [usize; 4],
-    pub dilation: [usize; 2],
-}
-
-impl Default for Window {
-    fn default() -> Self {
-        Window { stride: [1, 1], padding: [0; 4], dilation: [1, 1] }
-    }
-}
-
-impl Window {
-    /// The output extent along `axis` (0 vertical, 1 horizontal) for an input extent and a kernel extent.
-    pub fn output_extent(
-        &self,
-        axis: usize,
-        input: usize,
-        kernel: usize,
-        ceil_mode: bool,
-    ) -> Result<usize, ShapeError> {
-        let name = ["height", "width"][axis];
-        let (before, after) = (self.padding[axis], self.padding[axis + 2]);
-        let (stride, dilation) = (self.stride[axis], self.dilation[axis]);
-        if stride == 0 || dilation == 0 || kernel == 0 {
-            return Err(ShapeError::new(format!(
-                "kernel, stride and dilation must be positive, but along the {name} they are \
-                 {kernel}, {stride} and {dilation}"
-            )));
-        }
-        let too_large = || ShapeError::new(format!("the padded {name} of {input} is too large"));
-        let padded = input.checked_add(before).and_then(|v| v.checked_add(after)).ok_or_else(too_large)?;
-        let reach =
-            (kernel - 1).checked_mul(dilation).and_then(|v| v.checked_add(1)).ok_or_else(too_large)?;
-        if padded < reach {
-            return Err(ShapeError::with_formula(
-                format!("a window that reaches over {reach} does not fit a padded {name} of {padded}"),
-                format!(
-                    "({input} + {before} + {after} - ({kernel} - 1)·{dilation} - 1) / {stride} + 1 \
-                     must be at least 1"
-                ),
-            ));
-        }
-        let span = padded - reach;
-        let mut extent = if ceil_mode { span.div_ceil(stride) } else { span / stride } + 1;
-        // A window that would start in the padding after the image is dropped (PyTorch, ONNX).
-        if ceil_mode && (extent - 1).saturating_mul(stride) >= input + before {
-            extent -= 1;
-        }
-        Ok(extent)
-    }
-}
 
 /// Inputs: `x [n, c, h, w]`, `weight [o, c / groups, kh, kw]`, optional `bias [o]`. Output `[n, o, h', w']`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -73,6 +17,38 @@ pub struct Conv {
 
 fn one() -> usize {
     1
+}
+
+impl Conv {
+    /// Adds what one tap `[ky, kx]` of a kernel, of weight `factor`, contributes to each sum of an output plane.
+    fn add_tap(
+        &self,
+        tap: [usize; 2],
+        factor: f64,
+        plane: &[f32],
+        [h, w]: [usize; 2],
+        sums: &mut [f64],
+        [oh, ow]: [usize; 2],
+    ) {
+        let columns = self.window.reads_inside(1, tap[1], w, ow);
+        if columns.is_empty() {
+            return;
+        }
+        let left = self.window.input_position(1, tap[1], columns.start);
+        for oy in self.window.reads_inside(0, tap[0], h, oh) {
+            let y = self.window.input_position(0, tap[0], oy);
+            let row = &plane[y * w + left..(y + 1) * w];
+            let sums = &mut sums[oy * ow..][columns.clone()];
+            // The strides that occur are spelled out for the loops to be compiled into vector code.
+            match self.window.stride[1] {
+                1 => sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += factor * f64::from(x)),
+                stride => {
+                    let row = row.iter().step_by(stride);
+                    sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += factor * f64::from(x));
+                }
+            }
+        }
+    }
 }
 
 impl Operator for Conv {
@@ -125,29 +101,30 @@ impl Operator for Conv {
         let (o, i, kh, kw) = weight.shape().nchw().expect("inferred");
         let shapes: Vec<_> = inputs.iter().map(|t| t.shape()).collect();
         let output = self.infer(&shapes).expect("inferred");
-        let Window { stride, padding, dilation } = self.window;
-        Tensor::from_fn(output, |at| {
-            let [n, oc, oy, ox] = at[..] else { unreachable!("rank 4") };
+        let (mut input_extents, mut output_extents) = ([h, w], [output.dims()[2], output.dims()[3]]);
+        if self.window == Window::default() && [kh, kw] == [1, 1] {
+            // Pointwise: every row of the image lies behind the last as if they were one.
+            (input_extents, output_extents) = ([1, h * w], [1, h * w]);
+        }
+        let mut result = Tensor::zeros(output);
+        let plane_length = output_extents[0] * output_extents[1];
+        for_each_chunk(result.data_mut(), plane_length, |plane, values| {
+            let (image, oc) = (plane / o, plane % o);
             let first = oc / (o / self.groups) * i;
-            let mut sum = bias.map_or(0.0, |b| f64::from(b.data()[oc]));
+            let mut sums = vec![bias.map_or(0.0, |b| f64::from(b.data()[oc])); plane_length];
             for ic in 0..i {
-                for ky in 0..kh {
-                    let y = (oy * stride[0] + ky * dilation[0]).wrapping_sub(padding[0]);
-                    if y >= h {
-                        continue;
-                    }
-                    let x_row = ((n * c + first + ic) * h + y) * w;
-                    let w_row = ((oc * i + ic) * kh + ky) * kw;
-                    for kx in 0..kw {
-                        let xx = (ox * stride[1] + kx * dilation[1]).wrapping_sub(padding[1]);
-                        if xx < w {
-                            sum += f64::from(x.data()[x_row + xx]) * f64::from(weight.data()[w_row + kx]);
-                        }
-                    }
+                let plane = &x.data()[(image * c + first + ic) * h * w..][..h * w];
+                let kernel = &weight.data()[(oc * i + ic) * kh * kw..][..kh * kw];
+                for (at, &factor) in kernel.iter().enumerate() {
+                    let tap = [at / kw, at % kw];
+                    self.add_tap(tap, f64::from(factor), plane, input_extents, &mut sums, output_extents);
                 }
             }
-            sum as f32
-        })
+            for (value, sum) in values.iter_mut().zip(sums) {
+                *value = sum as f32;
+            }
+        });
+        result
     }
 
     fn cost(&self, inputs: &[&Shape], output: &Shape) -> Cost {

@@ -21,12 +21,13 @@ mod softmax;
 mod source;
 mod transpose;
 mod unary;
+mod window;
 
 pub use activation::Activation;
 pub use batch_norm::{BatchNorm, Statistics};
 pub use binary::{Binary, BinaryFunction};
 pub use concat::Concat;
-pub use conv::{Conv, Window};
+pub use conv::Conv;
 pub use conv_chain::{ConvChain, ConvStage};
 pub use dense::Dense;
 pub use epilogue::{Epilogue, EpilogueStep};
@@ -41,6 +42,7 @@ pub use softmax::Softmax;
 pub use source::{Constant, Init, Input, Parameter};
 pub use transpose::Transpose;
 pub use unary::{Unary, UnaryFunction};
+pub use window::Window;
 
 use std::ops::AddAssign;
 

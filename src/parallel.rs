@@ -1,0 +1,27 @@
+//! Sharing independent work among threads, for what runs before or beside compiled code.
+
+use std::sync::Mutex;
+use std::thread;
+
+/// Calls `work` with each run of `length` elements and its index, on as many threads as the machine has.
+/// Elements left over at the end make a shorter run.
+///
+/// # Panics
+/// If `length` is 0, or `work` panics.
+pub fn for_each_chunk<T: Send>(data: &mut [T], length: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+    let chunks = data.len().div_ceil(length);
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(chunks);
+    let queue = Mutex::new(data.chunks_mut(length).enumerate());
+    let next = || queue.lock().expect("no thread panics while it holds the queue").next();
+    let drain = || {
+        while let Some((index, chunk)) = next() {
+            work(index, chunk);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(drain);
+        }
+        drain();
+    });
+}
