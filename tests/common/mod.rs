@@ -1,4 +1,0 @@
-//! What several integration tests share.
-#![allow(dead_code, reason = "each test file uses its own part")]
-
-pub mod random_graph;
