@@ -1,8 +1,18 @@
 //! Trained and random parameters.
 
+mod binding;
+mod random;
+mod safetensors;
+
+pub use binding::{Binding, Mismatch, Misshapen, Missing, bind};
+pub use random::{random, random_input};
+pub use safetensors::{WeightFile, save, write};
+
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::Error;
 use crate::tensor::Tensor;
 
 /// Arrays by parameter key (a PyTorch `state_dict` key, such as `layer1.0.conv1.weight`).
@@ -22,5 +32,20 @@ impl Weights {
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<Tensor>)> {
         self.arrays.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// Every floating-point array of a safetensors file. [`WeightFile`] reads only those that a model asks for.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, is damaged, or holds a value that is not finite.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let mut file = WeightFile::open(path.as_ref())?;
+        let keys: Vec<String> = file.arrays().map(|(key, _)| key.to_owned()).collect();
+        let mut weights = Weights::default();
+        for key in keys.into_iter().filter(|key| !binding::is_bookkeeping(key)) {
+            let value = file.read(&key)?;
+            weights.insert(key, value);
+        }
+        Ok(weights)
     }
 }
