@@ -1,1 +1,80 @@
-//! The command line: one file per command.
+//! The command line: one file per command, and what they share.
+
+mod bench;
+mod classify;
+mod engine;
+mod failure;
+mod fmt;
+mod inputs;
+mod labels;
+mod layers;
+mod options;
+mod plot;
+mod profile;
+mod progress;
+mod run;
+mod show;
+mod text;
+mod weights;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Failure;
+
+/// Compiles convolutional networks to native code and runs them.
+///
+/// Exit codes: 0 done, 1 the input is at fault, 2 wrong usage, 3 the device asked for is not there.
+#[derive(Parser)]
+#[command(name = "kiln", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Show(show::Args),
+    Run(run::Args),
+    Bench(bench::Args),
+    Profile(profile::Args),
+    Fmt(fmt::Args),
+    Classify(classify::Args),
+    Weights(weights::Args),
+}
+
+/// Runs the command that the process's arguments ask for.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are "errors" that belong on stdout; a closed pipe there is nobody's fault.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let done = cli.command.run(&mut out).and_then(|()| Ok(out.flush()?));
+    // What was printed before the failure comes before its message; the failure itself is reported below.
+    let _ = out.flush();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+impl Command {
+    fn run(self, out: &mut dyn Write) -> Result<(), Failure> {
+        match self {
+            Command::Show(args) => show::run(args, out),
+            Command::Run(args) => run::run(args, out),
+            Command::Bench(args) => bench::run(args, out),
+            Command::Profile(args) => profile::run(args, out),
+            Command::Fmt(args) => fmt::run(args, out),
+            Command::Classify(args) => classify::run(args, out),
+            Command::Weights(args) => weights::run(args, out),
+        }
+    }
+}

@@ -2,16 +2,18 @@
 //!
 //! A node yields exactly one value; an edge `a → b` says that `b` reads `a` and carries the input's position.
 
+mod json;
 mod text;
+mod verify;
 
 pub use text::ParseError;
+pub use verify::{VerifyError, verify};
 
 use std::collections::BTreeSet;
 
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
-use serde::{Deserialize, Serialize};
 
 use crate::ops::{Epilogue, Op, ShapeError};
 use crate::tensor::Shape;
@@ -45,19 +47,16 @@ impl NodeSet {
 }
 
 /// An operation, what is fused behind it, and the value they yield.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Node {
     /// Unique in the graph: the label in the source, such as `layer1.0.conv1`.
     pub name: String,
-    #[serde(flatten)]
     pub op: Op,
     /// Applied to the operator's result before it is stored.
-    #[serde(default, skip_serializing_if = "Epilogue::is_empty")]
     pub epilogue: Epilogue,
     /// The value's shape, as [`Op::infer`] gave it.
     pub shape: Shape,
     /// The other layers of the source that passes merged into this node, in dataflow order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fused: Vec<String>,
 }
 
@@ -69,14 +68,14 @@ impl Node {
 }
 
 /// A named result of the model.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Output {
     pub name: String,
     pub node: NodeId,
 }
 
 /// A model as a directed acyclic graph of operators.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Graph {
     /// The model's name.
     pub name: String,
@@ -290,6 +289,18 @@ impl Graph {
             }
         }
         set
+    }
+
+    /// The node of this name.
+    pub fn find(&self, name: &str) -> Option<NodeId> {
+        self.nodes.node_indices().find(|&id| self.nodes[id].name == name)
+    }
+
+    /// The order in which nodes are written down: inputs as declared, then [`Graph::topological_order`].
+    pub fn listing(&self) -> Vec<NodeId> {
+        let is_inner = |id: &NodeId| !matches!(self.nodes[*id].op, Op::Input(_));
+        let inner = self.topological_order().into_iter().filter(is_inner);
+        self.inputs.iter().copied().chain(inner).collect()
     }
 
     /// All nodes, operands before their readers; among independent nodes the older id comes first, so the

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! - A value is a label, its name, the operator with its operands, attributes in braces (JSON values), the steps of
-//!   its epilogue after `+` with their own operands, and its shape.
+//!   its epilogue after `+` with their own operands, its shape, and the other layers it stands for, if any:
+//!   `fuses ["conv1", "bn1"]`.
 //! - Attributes that have their default are left out. A parameter's key defaults to its name, its distribution to
 //!   uniform in [-1, 1). A constant's `data` is listed in row-major order.
 //! - An operator that is one of several functions goes by the function's name: `relu`, `add`, `max_pool`.

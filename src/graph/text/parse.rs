@@ -77,6 +77,9 @@ impl<'a> Parser<'a> {
         let shape: Option<Shape> =
             if self.eat(":") { Some(self.json("a shape such as [1, 3, 8, 8]")?) } else { None };
 
+        let fused: Vec<String> =
+            if self.eat("fuses") { self.json("the names of layers, as in [\"bn1\"]")? } else { Vec::new() };
+
         // What does not fit together is reported where the value begins.
         let fail = |problem: String| self.error_at(start, format!("%{label} = {word}: {problem}"));
         let op = match stages {
@@ -98,6 +101,7 @@ impl<'a> Parser<'a> {
             let problem = format!("%{label} = {word}: the shape is {inferred}, not {shape}");
             return Err(self.error_at(start, problem));
         }
+        self.graph.nodes[id].fused = fused;
         self.values.insert(label, id);
         Ok(())
     }

@@ -12,8 +12,7 @@ use crate::ops::{ConvChain, Epilogue, Op};
 
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inner = self.topological_order().into_iter().filter(|id| !self.inputs().contains(id));
-        let order: Vec<NodeId> = self.inputs().iter().copied().chain(inner).collect();
+        let order = self.listing();
         let mut labels = vec![0; order.iter().map(|id| id.index() + 1).max().unwrap_or(0)];
         for (label, id) in order.iter().enumerate() {
             labels[id.index()] = label;
@@ -49,7 +48,10 @@ impl Printer<'_> {
             }
         };
         let epilogue = self.epilogue(&node.epilogue, &epilogue);
-        format!("%{} {} = {body}{epilogue} : {}\n", self.labels[id.index()], quoted(&node.name), node.shape)
+        let fused: Vec<String> = node.fused.iter().map(|layer| quoted(layer)).collect();
+        let fused = if fused.is_empty() { String::new() } else { format!(" fuses [{}]", fused.join(", ")) };
+        let (label, name) = (self.labels[id.index()], quoted(&node.name));
+        format!("%{label} {name} = {body}{epilogue} : {}{fused}\n", node.shape)
     }
 
     fn operands(&self, operands: &[NodeId]) -> String {

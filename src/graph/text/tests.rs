@@ -25,7 +25,7 @@ fn prints_and_parses_back() {
 %5 "chain" = conv_chain(%0) [
   "dw" conv(%2, %4) {groups=4, padding=[1, 1, 1, 1]} + scale_shift(%4, %4) + relu6
   "pw" conv(%3) + leaky_relu {slope=0.1}
-] + add(%0) : [1, 4, 6, 6]
+] + add(%0) : [1, 4, 6, 6] fuses ["dw", "bn"]
 %6 "scaled" = mul(%5, %1) : [1, 4, 6, 6]
 %7 "clipped" = clip(%6) {max=6.0, min="-inf"} : [1, 4, 6, 6]
 %8 "pool" = average_pool(%7) {ceil_mode=true, count_include_pad=true, kernel=[3, 3], stride=[2, 2]} : [1, 4, 3, 3]

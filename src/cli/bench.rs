@@ -1,0 +1,291 @@
+//! `kiln bench MODEL`
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::inputs::{self, PictureArgs};
+use super::layers::{self, LayerTime};
+use super::options::{Backend, CompileArgs, ModelArgs, WeightArgs};
+use super::plot;
+use super::progress::Progress;
+use super::text::{megabytes, ms, si, table};
+use crate::io::AtomicFile;
+use crate::runtime::{self, CompileOptions, Executable};
+use crate::tensor::Tensor;
+
+/// Times a model compiled with fusion against the same model without, on the same input
+///
+/// Both compute the same answer, which is checked first; then they run in turns, and medians are printed.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    weights: WeightArgs,
+    #[command(flatten)]
+    compile: CompileArgs,
+    /// How long to measure, in seconds
+    #[arg(long, value_name = "S", default_value = "3", value_parser = parse_seconds)]
+    seconds: Duration,
+    /// Print the time of each fused kernel beside that of the kernels it replaces
+    #[arg(long)]
+    layers: bool,
+    /// Draw the layers' times as a picture
+    #[arg(long, value_name = "FILE.svg|FILE.png", value_parser = plot::parse_path)]
+    plot: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.0..=3600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| format!("'{text}' is no time from 0 to 3600 seconds"))
+}
+
+/// The largest relative difference between fused and unfused answers that counts as the same.
+const TOLERANCE: f64 = 1e-4;
+/// The fewest runs of each that a median is taken over.
+const FEWEST_RUNS: usize = 5;
+
+pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
+    let fused_options = args.compile.options()?;
+    if args.compile.no_fuse || args.compile.backend != Backend::Cpu {
+        return Err(Failure::Usage("bench compares compiled code with and without fusion".to_owned()));
+    }
+    let unfused_options = CompileOptions { fuse: false, ..fused_options.clone() };
+    let plot = args.plot.as_deref().map(AtomicFile::create).transpose()?;
+    let graph = args.model.load()?.graph;
+    let weights = args.weights.load(&graph, &args.model.model, true)?;
+    let inputs = inputs::gather(&graph, &[], &PictureArgs::default(), 0)?;
+
+    let mut fused = Contender::new(runtime::compile(&graph, &weights.weights, &fused_options)?);
+    let mut unfused = Contender::new(runtime::compile(&graph, &weights.weights, &unfused_options)?);
+    let difference = difference(&fused.executable.run(&inputs)?, &unfused.executable.run(&inputs)?);
+    measure(&mut fused, &mut unfused, &inputs, args.seconds)?;
+    let layers = match args.layers || plot.is_some() {
+        true => measure_layers(&mut fused.executable, &mut unfused.executable, &inputs, args.seconds)?,
+        false => Vec::new(),
+    };
+
+    let report = Report {
+        model: &graph.name,
+        weights: &weights.origin,
+        threads: fused_options.threads,
+        fused: &fused,
+        unfused: &unfused,
+        difference,
+        layers: &layers,
+    };
+    if let Some(file) = plot {
+        plot::draw(file, &report.title(), &layers)?;
+    }
+    if args.json {
+        writeln!(out, "{:#}", report.json(args.layers))?;
+    } else {
+        report.text(args.layers, out)?;
+    }
+    // Written as a negation so that a difference that is no number fails too.
+    if !(difference <= TOLERANCE) {
+        return Err(Failure::input(format!(
+            "fused and unfused answers differ by {difference:.1e}, more than {TOLERANCE:.0e} of the largest value"
+        )));
+    }
+    Ok(())
+}
+
+/// One of the two that are timed.
+struct Contender {
+    executable: Executable,
+    /// Seconds of each run.
+    runs: Vec<f64>,
+}
+
+impl Contender {
+    fn new(executable: Executable) -> Self {
+        Contender { executable, runs: Vec::new() }
+    }
+
+    fn run(&mut self, inputs: &[Tensor]) -> Result<(), Failure> {
+        let start = Instant::now();
+        self.executable.run(inputs)?;
+        self.runs.push(start.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// The median of the runs, in seconds.
+    fn seconds(&self) -> f64 {
+        layers::median(self.runs.clone())
+    }
+
+    /// Seconds from graph to callable code; packing weights is not compilation.
+    fn compile_seconds(&self) -> f64 {
+        let timings = self.executable.timings();
+        timings.passes + timings.lower + timings.codegen
+    }
+
+    fn multiply_adds(&self) -> u64 {
+        self.executable.steps().iter().map(|step| step.multiply_adds).sum()
+    }
+
+    fn activation_bytes(&self) -> u64 {
+        self.executable.steps().iter().map(|step| step.activation_bytes).sum()
+    }
+}
+
+/// The largest relative difference over all outputs.
+fn difference(fused: &[Tensor], unfused: &[Tensor]) -> f64 {
+    fused.iter().zip(unfused).map(|(a, b)| a.relative_error(b)).fold(0.0, f64::max)
+}
+
+/// Runs both in turns for about `time`.
+fn measure(
+    fused: &mut Contender,
+    unfused: &mut Contender,
+    inputs: &[Tensor],
+    time: Duration,
+) -> Result<(), Failure> {
+    let mut progress = Progress::new("timing", time.as_millis() as u64);
+    let start = Instant::now();
+    while fused.runs.len() < FEWEST_RUNS || start.elapsed() < time {
+        fused.run(inputs)?;
+        unfused.run(inputs)?;
+        progress.set(start.elapsed().as_millis() as u64);
+    }
+    Ok(())
+}
+
+/// The median time of each kernel, both contenders running in turns for about `time`.
+fn measure_layers(
+    fused: &mut Executable,
+    unfused: &mut Executable,
+    inputs: &[Tensor],
+    time: Duration,
+) -> Result<Vec<LayerTime>, Failure> {
+    let (mut fused_runs, mut unfused_runs) = (Vec::new(), Vec::new());
+    let mut progress = Progress::new("timing layers", time.as_millis() as u64);
+    let start = Instant::now();
+    while fused_runs.len() < FEWEST_RUNS || start.elapsed() < time {
+        fused_runs.push(fused.run_timed(inputs)?.1);
+        unfused_runs.push(unfused.run_timed(inputs)?.1);
+        progress.set(start.elapsed().as_millis() as u64);
+    }
+    let (fused_seconds, unfused_seconds) = (layers::medians(&fused_runs), layers::medians(&unfused_runs));
+    Ok(layers::side_by_side((fused.steps(), &fused_seconds), (unfused.steps(), &unfused_seconds)))
+}
+
+/// What is printed.
+struct Report<'a> {
+    model: &'a str,
+    weights: &'a str,
+    threads: usize,
+    fused: &'a Contender,
+    unfused: &'a Contender,
+    difference: f64,
+    layers: &'a [LayerTime],
+}
+
+impl Report<'_> {
+    fn speedup(&self) -> f64 {
+        self.unfused.seconds() / self.fused.seconds()
+    }
+
+    /// 10^9 floating-point operations a second, a multiply-add being two.
+    fn gflops(&self, contender: &Contender) -> f64 {
+        2.0 * contender.multiply_adds() as f64 / contender.seconds() / 1e9
+    }
+
+    fn threads(&self) -> String {
+        super::text::count(self.threads, "thread")
+    }
+
+    fn title(&self) -> String {
+        let (fused, unfused) = (ms(self.fused.seconds()), ms(self.unfused.seconds()));
+        format!(
+            "{}: {fused} fused, {unfused} unfused, {:.2}× on {}",
+            self.model,
+            self.speedup(),
+            self.threads()
+        )
+    }
+
+    fn text(&self, layers: bool, out: &mut dyn Write) -> Result<(), Failure> {
+        let Report { fused, unfused, .. } = self;
+        writeln!(
+            out,
+            "{} with {}, {}, medians of {} runs in turns\n",
+            self.model,
+            self.weights,
+            self.threads(),
+            fused.runs.len()
+        )?;
+        let row = |what: &str, of: &dyn Fn(&Contender) -> String| [what.to_owned(), of(fused), of(unfused)];
+        let rows = [
+            row("time", &|c| ms(c.seconds())),
+            row("GFLOP/s", &|c| format!("{:.1}", self.gflops(c))),
+            row("kernels", &|c| c.executable.steps().len().to_string()),
+            row("activations moved", &|c| megabytes(c.activation_bytes() as f64)),
+            row("arena", &|c| megabytes(c.executable.arena_bytes() as f64)),
+            row("… without reuse", &|c| megabytes(c.executable.arena_bytes_without_reuse() as f64)),
+            row("compile", &|c| ms(c.compile_seconds())),
+        ];
+        write!(out, "{}", table(["", ">fused", ">unfused"], rows))?;
+        let bytes = unfused.activation_bytes() as f64 / fused.activation_bytes() as f64;
+        writeln!(out, "\nfused is {:.2}× as fast and moves {bytes:.2}× fewer bytes", self.speedup())?;
+        writeln!(
+            out,
+            "largest difference between the answers: {:.1e} of the largest value",
+            self.difference
+        )?;
+        if layers {
+            let rows = self.layers.iter().map(|layer| {
+                let gflops = 2.0 * layer.multiply_adds as f64 / layer.fused / 1e9;
+                [
+                    layer.name.clone(),
+                    layer.kernel.clone(),
+                    ms(layer.fused),
+                    ms(layer.unfused),
+                    format!("{:.2}×", layer.unfused / layer.fused),
+                    si(layer.multiply_adds as f64),
+                    format!("{gflops:.1}"),
+                ]
+            });
+            let header =
+                ["layers", "kernel", ">fused", ">unfused", ">speed-up", ">multiply-adds", ">GFLOP/s"];
+            write!(out, "\n{}", table(header, rows))?;
+        }
+        Ok(())
+    }
+
+    fn json(&self, layers: bool) -> Value {
+        let Report { fused, unfused, .. } = self;
+        let mut document = json!({
+            "model": self.model,
+            "weights": self.weights,
+            "threads": self.threads,
+            "runs": fused.runs.len(),
+            "fused_ms": fused.seconds() * 1e3,
+            "unfused_ms": unfused.seconds() * 1e3,
+            "speedup": self.speedup(),
+            "max_rel_diff": self.difference,
+            "compile_ms": fused.compile_seconds() * 1e3,
+            "unfused_compile_ms": unfused.compile_seconds() * 1e3,
+            "arena_bytes": fused.executable.arena_bytes(),
+            "arena_bytes_without_reuse": fused.executable.arena_bytes_without_reuse(),
+            "unfused_arena_bytes": unfused.executable.arena_bytes(),
+            "activation_bytes": fused.activation_bytes(),
+            "unfused_activation_bytes": unfused.activation_bytes(),
+            "multiply_adds": fused.multiply_adds(),
+            "gflops": self.gflops(fused),
+            "unfused_gflops": self.gflops(unfused),
+        });
+        if layers {
+            document["layers"] = self.layers.iter().map(LayerTime::to_json).collect();
+        }
+        document
+    }
+}

@@ -1,0 +1,214 @@
+//! Options that several commands share.
+
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+
+use super::failure::Failure;
+use crate::graph::Graph;
+use crate::runtime::{CompileOptions, Isa};
+use crate::weights::{self, WeightFile, Weights};
+use crate::{Error, Model};
+
+/// Which model, with which parameters.
+#[derive(Args)]
+pub struct ModelArgs {
+    /// The model file
+    pub model: PathBuf,
+    /// Sets a parameter of the model, as in -D alpha=0.5
+    #[arg(short = 'D', value_name = "NAME=VALUE", value_parser = parse_define)]
+    define: Vec<(String, String)>,
+}
+
+pub fn parse_define(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() && !value.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("give it as NAME=VALUE, such as alpha=0.5".to_owned()),
+    }
+}
+
+/// A model's graph, and the seconds that it took to get there.
+pub struct LoadedModel {
+    pub graph: Graph,
+    pub parse: f64,
+    pub elaborate: f64,
+}
+
+impl ModelArgs {
+    pub fn new(model: PathBuf, define: Vec<(String, String)>) -> Self {
+        ModelArgs { model, define }
+    }
+
+    /// Reads and parses the model.
+    pub fn parse(&self) -> Result<Model, Error> {
+        let model = Model::load(&self.model)?;
+        Ok(self.define.iter().fold(model, |model, (name, value)| model.define(name, value)))
+    }
+
+    /// Reads, parses and elaborates the model.
+    pub fn load(&self) -> Result<LoadedModel, Error> {
+        let start = Instant::now();
+        let model = self.parse()?;
+        let parse = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let graph = model.graph()?;
+        Ok(LoadedModel { graph, parse, elaborate: start.elapsed().as_secs_f64() })
+    }
+}
+
+/// Where the weights come from.
+#[derive(Args)]
+pub struct WeightArgs {
+    /// The weights [default: NAME.safetensors beside NAME.kiln]
+    #[arg(long, value_name = "FILE.safetensors", conflicts_with = "random_weights")]
+    weights: Option<PathBuf>,
+    /// Kaiming-scaled random weights, the same on every machine
+    #[arg(long, value_name = "SEED")]
+    random_weights: Option<u64>,
+    /// Accept a weight file with arrays that the model does not ask for
+    #[arg(long)]
+    allow_extra: bool,
+}
+
+/// Weights, where they came from, and the seconds that reading or drawing them took.
+pub struct LoadedWeights {
+    pub weights: Weights,
+    pub origin: String,
+    pub seconds: f64,
+}
+
+impl WeightArgs {
+    /// The weights of `graph`, the graph of the model at `path`. Where no option names them and none lie
+    /// beside the model, they are random if `or_random`.
+    pub fn load(&self, graph: &Graph, path: &Path, or_random: bool) -> Result<LoadedWeights, Error> {
+        let start = Instant::now();
+        let beside = path.with_extension("safetensors");
+        let file = self.weights.as_deref().or_else(|| beside.is_file().then_some(beside.as_path()));
+        let (weights, origin) = match (self.random_weights, file) {
+            (Some(seed), _) => random(graph, seed)?,
+            (None, Some(file)) => (read(graph, file, self.allow_extra)?, file.display().to_string()),
+            (None, None) if or_random || !has_parameters(graph) => random(graph, 0)?,
+            (None, None) => {
+                return Err(Error::input(format!(
+                    "no weights for '{}': pass --weights FILE.safetensors, or --random-weights SEED to try the \
+                     model without trained ones ('{}' would be taken by itself, but is not there)",
+                    path.display(),
+                    beside.display()
+                )));
+            }
+        };
+        Ok(LoadedWeights { weights, origin, seconds: start.elapsed().as_secs_f64() })
+    }
+}
+
+fn has_parameters(graph: &Graph) -> bool {
+    weights::bind(graph, []).missing.len() > 0
+}
+
+fn random(graph: &Graph, seed: u64) -> Result<(Weights, String), Error> {
+    Ok((weights::random(graph, seed), format!("random weights (seed {seed})")))
+}
+
+/// Reads what `graph` asks for, after checking that the file holds exactly that.
+fn read(graph: &Graph, path: &Path, allow_extra: bool) -> Result<Weights, Error> {
+    let mut file = WeightFile::open(path)?;
+    let binding = weights::bind(graph, file.arrays());
+    let keys = binding.matched.clone();
+    binding.check(allow_extra).map_err(|mismatch| {
+        let hint =
+            if mismatch.0.only_extra() { "\n--allow-extra accepts a file with more in it" } else { "" };
+        Error::file(path, format!("these are not the weights of '{}': {mismatch}{hint}", graph.name))
+    })?;
+    let mut weights = Weights::default();
+    for key in keys {
+        let value = file.read(&key)?;
+        weights.insert(key, value);
+    }
+    Ok(weights)
+}
+
+/// What computes the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Backend {
+    /// Compiled code
+    Cpu,
+    /// Plain loops in double precision: slow, and what compiled code is checked against
+    Interpreter,
+    #[value(hide = true)]
+    Cuda,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum IsaArg {
+    /// The widest that this CPU has
+    Auto,
+    Avx512,
+    Avx2,
+    /// 128-bit vectors on any CPU
+    Baseline,
+}
+
+/// How the model is compiled.
+#[derive(Args)]
+pub struct CompileArgs {
+    /// What computes the answer
+    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
+    pub backend: Backend,
+    /// The vector instructions to use
+    #[arg(long, value_enum, default_value_t = IsaArg::Auto)]
+    isa: IsaArg,
+    /// Compile every operator as a kernel of its own
+    #[arg(long)]
+    pub no_fuse: bool,
+    /// Leave out a rewrite; may be given several times
+    #[arg(long, value_name = "PASS")]
+    disable: Vec<String>,
+    /// Stop after this many rewrites, to find the one that changes a result
+    #[arg(long, value_name = "N")]
+    stop_after: Option<usize>,
+    /// How many threads compute [default: one for each of the machine's cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl CompileArgs {
+    /// # Errors
+    /// Where the device is not there, or there is no such pass.
+    pub fn options(&self) -> Result<CompileOptions, Failure> {
+        if self.backend == Backend::Cuda {
+            return Err(Failure::Device("this build of kiln has no CUDA backend".to_owned()));
+        }
+        check_passes(&self.disable)?;
+        let isa = match self.isa {
+            IsaArg::Auto => Isa::Auto,
+            IsaArg::Avx512 => Isa::Avx512,
+            IsaArg::Avx2 => Isa::Avx2,
+            IsaArg::Baseline => Isa::Baseline,
+        };
+        Ok(CompileOptions {
+            fuse: !self.no_fuse,
+            disabled: self.disable.clone(),
+            stop_after: self.stop_after,
+            isa,
+            threads: match self.threads {
+                Some(threads) => usize::from(threads),
+                None => available_parallelism().map_or(1, usize::from),
+            },
+        })
+    }
+}
+
+/// Checks that each name is that of a pass.
+fn check_passes(names: &[String]) -> Result<(), Failure> {
+    let known: Vec<&str> = crate::passes::names().map(|(name, _)| name).collect();
+    match names.iter().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            Err(Failure::Usage(format!("there is no pass '{name}'; there are {}", known.join(", "))))
+        }
+    }
+}

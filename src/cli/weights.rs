@@ -1,0 +1,47 @@
+//! `kiln weights MODEL FILE`
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::failure::Failure;
+use super::options::ModelArgs;
+use crate::weights::{self, WeightFile};
+
+/// Says which arrays of a weight file match the model, are missing, extra or misshapen
+///
+/// Exits with 1 unless all match.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The weight file
+    #[arg(value_name = "FILE.safetensors")]
+    file: PathBuf,
+    /// List what matches too
+    #[arg(long)]
+    all: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
+    let graph = args.model.load()?.graph;
+    let file = WeightFile::open(&args.file)?;
+    let binding = weights::bind(&graph, file.arrays());
+    if args.json {
+        let document =
+            json!({ "model": graph.name, "file": args.file.display().to_string(), "binding": binding });
+        writeln!(out, "{document:#}")?;
+    } else {
+        writeln!(out, "{}: {binding}", args.file.display())?;
+        if args.all {
+            for key in &binding.matched {
+                writeln!(out, "  matched    {key}")?;
+            }
+        }
+    }
+    if binding.check(false).is_ok() { Ok(()) } else { Err(Failure::Reported) }
+}
