@@ -50,15 +50,31 @@ impl FusedEpilogue {
         EpilogueBuffers { steps: steps.collect() }
     }
 
-    /// What a kernel's name says of its epilogue, such as `_add_relu`.
+    /// What a kernel's name says of its epilogue, such as `_add.nhwc_relu`.
     pub fn suffix(&self) -> String {
         let name = |step: &FusedStep| match step {
-            FusedStep::Activation(activation) => activation.name(),
-            FusedStep::ScaleShift { .. } => "scaleshift",
-            FusedStep::Add(_) => "add",
-            FusedStep::Mul(_) => "mul",
+            FusedStep::Activation(activation) => math::activation_name(activation),
+            FusedStep::ScaleShift { .. } => "scaleshift".to_owned(),
+            FusedStep::Add(view) => format!("add.{}", view.layout()),
+            FusedStep::Mul(view) => format!("mul.{}", view.layout()),
         };
         self.0.iter().map(|step| format!("_{}", name(step))).collect()
+    }
+
+    /// The strides at which the operands are read beside a value of these dims.
+    pub fn strides(&self, dims: &[usize]) -> Vec<Vec<usize>> {
+        let strides = self.0.iter().filter_map(|step| match step {
+            FusedStep::Activation(_) => None,
+            FusedStep::ScaleShift { .. } => Some(View::per_channel(dims).strides),
+            FusedStep::Add(view) | FusedStep::Mul(view) => Some(view.strides.clone()),
+        });
+        strides.collect()
+    }
+
+    /// Whether the operands' elements along `axis` of a value of these dims are contiguous or all the same, as
+    /// vectors along it need.
+    pub fn is_contiguous_along(&self, dims: &[usize], axis: usize) -> bool {
+        dims[axis] == 1 || self.strides(dims).iter().all(|strides| strides[axis] <= 1)
     }
 }
 

@@ -123,6 +123,17 @@ fn sigmoid(k: &mut Builder, x: Reg) -> Reg {
     k.div(one, denominator)
 }
 
+/// What a kernel's name says of an activation: equal names, equal functions.
+pub fn activation_name(function: &Activation) -> String {
+    let name = function.name();
+    match function {
+        Activation::LeakyRelu { slope } => format!("{name}{slope:?}"),
+        Activation::Clip { min, max } => format!("{name}{min:?}:{max:?}"),
+        Activation::HardSigmoid { alpha, beta } => format!("{name}{alpha:?}:{beta:?}"),
+        _ => name.to_owned(),
+    }
+}
+
 /// An activation function, as [`Activation::apply`] defines it.
 pub fn activation(k: &mut Builder, function: Activation, x: Reg) -> Reg {
     match function {

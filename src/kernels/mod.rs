@@ -5,11 +5,21 @@
 //! vector width. Buffers are declared in the order: arrays read, weights, epilogue operands, array written,
 //! scratch.
 
+pub mod elementwise;
 pub mod epilogue;
+pub mod fill;
+pub mod global_pool;
 pub mod math;
+mod nest;
+pub mod pool;
+mod reduce;
 pub mod view;
 
+pub use elementwise::{ElementFunction, Elementwise};
 pub use epilogue::{FusedEpilogue, FusedStep};
+pub use fill::Fill;
+pub use global_pool::GlobalPoolKernel;
+pub use pool::PoolKernel;
 pub use view::View;
 
 use crate::codegen::vector::Kernel;

@@ -66,4 +66,51 @@ impl View {
             fits
         })
     }
+
+    /// One element for each channel, the same everywhere else, of an array `[n, c, …]`.
+    pub fn per_channel(dims: &[usize]) -> Self {
+        let strides = (0..dims.len()).map(|axis| usize::from(axis == 1)).collect();
+        View { dims: dims.to_vec(), strides, offset: 0 }
+    }
+
+    /// Whether vectors along `axis` are contiguous.
+    pub fn is_contiguous_along(&self, axis: usize) -> bool {
+        self.dims[axis] == 1 || self.strides[axis] == 1
+    }
+
+    /// What a kernel's name says of strides and offset: `nchw` (row-major; `dense` unless of rank 4) or `nhwc`
+    /// without gaps, followed by the strides that differ, such as `h3712`, and `+offset`. Together with the
+    /// dims, equal names mean equal places of all elements.
+    pub fn layout(&self) -> String {
+        let shape = Shape::new(self.dims.clone());
+        let differing = |canonical: &[usize]| -> String {
+            let axes = (0..self.dims.len()).filter(|&axis| self.dims[axis] > 1);
+            let differing = axes.filter(|&axis| self.strides[axis] != canonical[axis]);
+            differing.map(|axis| format!("{}{}", axis_name(&self.dims, axis), self.strides[axis])).collect()
+        };
+        let (order, strides) = match self.dims[..] {
+            _ if self.is_row_major() => (if self.dims.len() == 4 { "nchw" } else { "dense" }, String::new()),
+            [n, c, h, w] if self.is_contiguous_along(1) => {
+                ("nhwc", differing(&View::channels_last([n, c, h, w], [0; 4]).strides))
+            }
+            [_, _, _, _] => ("nchw", differing(&shape.strides())),
+            _ => ("dense", differing(&shape.strides())),
+        };
+        let offset = if self.offset == 0 { String::new() } else { format!("+{}", self.offset) };
+        format!("{order}{strides}{offset}")
+    }
+}
+
+/// What a kernel's name says of an array's extents, such as `n1c64h56w56`.
+pub fn dims_name(dims: &[usize]) -> String {
+    match dims {
+        [] => "scalar".to_owned(),
+        _ => (0..dims.len()).map(|axis| format!("{}{}", axis_name(dims, axis), dims[axis])).collect(),
+    }
+}
+
+/// `n`, `c`, `h` or `w` for arrays of rank 4, otherwise `a`, `b`, …
+fn axis_name(dims: &[usize], axis: usize) -> char {
+    let names = if dims.len() == 4 { "nchw" } else { "abcdefghijklmnopqrstuvwxyz" };
+    names.chars().nth(axis).unwrap_or('z')
 }

@@ -58,7 +58,7 @@ impl Activation {
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         match *self {
             Activation::Relu => x.max(0.0),
-            Activation::Relu6 => x.max(0.0).min(6.0),
+            Activation::Relu6 => x.clamp(0.0, 6.0),
             Activation::LeakyRelu { slope } if x < 0.0 => x * f64::from(slope),
             Activation::LeakyRelu { .. } => x,
             Activation::Clip { min, max } => x.max(f64::from(min)).min(f64::from(max)),

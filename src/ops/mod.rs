@@ -177,8 +177,9 @@ impl Op {
                         None => format!("at least {least}"),
                     };
                     let names = operator.input_names().join(", ");
+                    let inputs = if most == Some(1) { "input" } else { "inputs" };
                     return Err(ShapeError::new(format!(
-                        "{} takes {count} inputs ({names}), not {given}",
+                        "{} takes {count} {inputs} ({names}), not {given}",
                         operator.name()
                     )));
                 }

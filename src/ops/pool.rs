@@ -59,7 +59,7 @@ impl Pool {
 
     /// For output position `at` along `axis` of an input extent: the input positions that the window covers,
     /// and how many positions of the padded input it covers (a window of `ceil_mode` may reach beyond that).
-    fn taps(&self, axis: usize, at: usize, input: usize) -> (StepBy<Range<usize>>, usize) {
+    pub fn taps(&self, axis: usize, at: usize, input: usize) -> (StepBy<Range<usize>>, usize) {
         let Window { stride, padding, dilation } = self.window;
         let (before, after, dilation) = (padding[axis], padding[axis + 2], dilation[axis]);
         // Positions here are those of the padded input.

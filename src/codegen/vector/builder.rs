@@ -204,7 +204,7 @@ impl Builder {
         self.repeat(extent / lanes, |k, index| {
             body(k, VectorStep { index: Some(index), offset: 0, lanes, stride: lanes })
         });
-        if extent % lanes > 0 {
+        if !extent.is_multiple_of(lanes) {
             let offset = extent / lanes * lanes;
             body(self, VectorStep { index: None, offset, lanes: extent - offset, stride: lanes });
         }

@@ -1,0 +1,4 @@
+//! What several integration tests share.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+pub mod random_graph;

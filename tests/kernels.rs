@@ -1,0 +1,9 @@
+//! Kernel families as written, run by the loop language's own interpreter, against the operators' reference
+//! evaluation.
+
+#[path = "kernels/elementwise.rs"]
+mod elementwise;
+#[path = "kernels/harness.rs"]
+mod harness;
+#[path = "kernels/pool.rs"]
+mod pool;
