@@ -1,0 +1,174 @@
+//! Activations, arithmetic between values, and normalisation without weights.
+
+use crate::dsl::ast::{Label, Span};
+use crate::dsl::diagnostics::Diagnostic;
+use crate::dsl::elaborate::arguments::Arguments;
+use crate::dsl::elaborate::value::Value;
+use crate::dsl::elaborate::{Elaborator, Eval};
+use crate::graph::NodeId;
+use crate::ops::{
+    Activation, Binary, BinaryFunction, Constant, Identity, Lrn, Op, Softmax, Unary, UnaryFunction,
+};
+use crate::tensor::Tensor;
+
+macro_rules! activations {
+    ($($name:ident => $activation:expr;)*) => {
+        $(pub fn $name<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+            activate(e, arguments, $activation)
+        })*
+    };
+}
+
+activations! {
+    relu => Activation::Relu;
+    relu6 => Activation::Relu6;
+    sigmoid => Activation::Sigmoid;
+    silu => Activation::Silu;
+    hard_swish => Activation::HardSwish;
+    tanh => Activation::Tanh;
+}
+
+pub fn leaky_relu<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    let slope = arguments.float(e, "slope")?;
+    activate(e, arguments, Activation::LeakyRelu { slope })
+}
+
+pub fn clip<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    let (min, max) = (arguments.float(e, "min")?, arguments.float(e, "max")?);
+    if min > max {
+        return Err(e.fault(Diagnostic::error(
+            format!("`clip` goes from the lesser bound to the greater, not from {min} to {max}"),
+            arguments.span,
+            "here",
+        )));
+    }
+    activate(e, arguments, Activation::Clip { min, max })
+}
+
+pub fn hard_sigmoid<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    let (alpha, beta) = (arguments.float(e, "alpha")?, arguments.float(e, "beta")?);
+    activate(e, arguments, Activation::HardSigmoid { alpha, beta })
+}
+
+fn activate<'a>(
+    e: &mut Elaborator<'a>,
+    arguments: &Arguments<'a>,
+    activation: Activation,
+) -> Eval<Value<'a>> {
+    let x = arguments.tensor(e, "x")?;
+    e.add_plain(arguments, activation, &[x])
+}
+
+pub fn exp<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    let x = arguments.tensor(e, "x")?;
+    e.add_plain(arguments, Unary { function: UnaryFunction::Exp }, &[x])
+}
+
+pub fn rsqrt<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    let x = arguments.tensor(e, "x")?;
+    e.add_plain(arguments, Unary { function: UnaryFunction::Rsqrt }, &[x])
+}
+
+pub fn identity<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    let x = arguments.tensor(e, "x")?;
+    e.add_plain(arguments, Identity { dropout: None }, &[x])
+}
+
+pub fn dropout<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    let x = arguments.tensor(e, "x")?;
+    let rate = arguments.float(e, "rate")?;
+    if !(0.0..1.0).contains(&rate) {
+        let (_, span) = arguments.raw("rate");
+        return Err(e.fault(Diagnostic::error(
+            "a dropout's `rate` is at least 0 and less than 1",
+            span,
+            format!("this is {rate}"),
+        )));
+    }
+    e.add_plain(arguments, Identity { dropout: Some(rate) }, &[x])
+}
+
+pub fn softmax<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    let x = arguments.tensor(e, "x")?;
+    let rank = e.graph.shape(x).rank();
+    let axis = arguments.axis(e, "axis", rank)?;
+    e.add_plain(arguments, Softmax { axis }, &[x])
+}
+
+pub fn lrn<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    let x = arguments.tensor(e, "x")?;
+    let size = arguments.extent(e, "size", 1)?;
+    let (alpha, beta) = (arguments.float(e, "alpha")?, arguments.float(e, "beta")?);
+    let bias = arguments.float(e, "k")?;
+    e.add_plain(arguments, Lrn { size, alpha, beta, bias }, &[x])
+}
+
+pub fn add<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    combine(e, arguments, BinaryFunction::Add)
+}
+
+pub fn sub<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    combine(e, arguments, BinaryFunction::Sub)
+}
+
+pub fn mul<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    combine(e, arguments, BinaryFunction::Mul)
+}
+
+pub fn div<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    combine(e, arguments, BinaryFunction::Div)
+}
+
+fn combine<'a>(
+    e: &mut Elaborator<'a>,
+    arguments: &Arguments<'a>,
+    function: BinaryFunction,
+) -> Eval<Value<'a>> {
+    let (a, b) = (arguments.operand("a"), arguments.operand("b"));
+    e.elementwise(function, (&a.0, a.1), (&b.0, b.1), arguments.label, arguments.span)
+}
+
+impl<'a> Elaborator<'a> {
+    /// `function(a, b)`, of which one may be a number.
+    pub(in crate::dsl::elaborate) fn elementwise(
+        &mut self,
+        function: BinaryFunction,
+        a: (&Value<'a>, Span),
+        b: (&Value<'a>, Span),
+        label: Option<&'a Label>,
+        span: Span,
+    ) -> Eval<Value<'a>> {
+        let inputs = [self.operand(a.0, a.1)?, self.operand(b.0, b.1)?];
+        let name = self.layer_name(label, function.name(), span)?;
+        let operands = [(inputs[0], a.1), (inputs[1], b.1)];
+        self.add_node(name, Binary { function }, &inputs, span, &operands).map(Value::Tensor)
+    }
+
+    fn operand(&mut self, value: &Value<'a>, span: Span) -> Eval<NodeId> {
+        if let Value::Tensor(node) = value {
+            return Ok(*node);
+        }
+        let number = value.as_number().map(|number| number as f32).filter(|number| number.is_finite());
+        let Some(number) = number else {
+            return Err(self.fault(Diagnostic::error(
+                format!("a layer's value cannot be combined with {}", value.kind()),
+                span,
+                format!("this is {value}"),
+            )));
+        };
+        let name = self.layer_name(None, "constant", span)?;
+        self.add_node(name, Op::Constant(Constant { value: Tensor::scalar(number) }), &[], span, &[])
+    }
+
+    pub(in crate::dsl::elaborate) fn unary_layer(
+        &mut self,
+        function: UnaryFunction,
+        x: NodeId,
+        label: Option<&'a Label>,
+        span: Span,
+    ) -> Eval<Value<'a>> {
+        let op = Unary { function };
+        let name = self.layer_name(label, function.name(), span)?;
+        self.add_node(name, op, &[x], span, &[]).map(Value::Tensor)
+    }
+}

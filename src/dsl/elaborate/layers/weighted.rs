@@ -1,0 +1,127 @@
+//! Layers with weights. Keys and layouts are those of PyTorch's `state_dict`.
+
+use crate::dsl::diagnostics::Diagnostic;
+use crate::dsl::elaborate::arguments::Arguments;
+use crate::dsl::elaborate::value::Value;
+use crate::dsl::elaborate::{Elaborator, Eval, windows};
+use crate::graph::NodeId;
+use crate::ops::{BatchNorm, Conv, Dense, Init, Statistics, Window};
+
+/// How random biases are drawn.
+const BIAS: Init = Init::Uniform { low: -0.1, high: 0.1 };
+
+pub fn conv<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    let x = arguments.tensor(e, "x")?;
+    let channels = arguments.extent(e, "channels", 1)?;
+    let groups = arguments.extent(e, "groups", 1)?;
+    convolve(e, arguments, x, channels, groups)
+}
+
+/// One filter, or `multiplier` of them, for each channel.
+pub fn depthwise_conv<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    let x = arguments.tensor(e, "x")?;
+    let multiplier = arguments.extent(e, "multiplier", 1)?;
+    let (_, groups, _, _) = e.image(arguments, x)?;
+    convolve(e, arguments, x, groups.saturating_mul(multiplier), groups)
+}
+
+fn convolve<'a>(
+    e: &mut Elaborator<'a>,
+    arguments: &Arguments<'a>,
+    x: NodeId,
+    channels: usize,
+    groups: usize,
+) -> Eval<Value<'a>> {
+    let [kh, kw] = arguments.pair(e, "kernel", 1)?;
+    let stride = arguments.pair(e, "stride", 1)?;
+    let dilation = arguments.pair(e, "dilation", 1)?;
+    let bias = arguments.flag(e, "bias")?;
+    let (_, c, h, w) = e.image(arguments, x)?;
+    let padding = windows::padding(e, arguments, [h, w], [kh, kw], stride, dilation)?;
+    if c % groups != 0 || channels % groups != 0 {
+        let problem = format!("{groups} groups do not divide {c} input and {channels} output channels");
+        let formula =
+            format!("{c} mod {groups} = {}, {channels} mod {groups} = {}", c % groups, channels % groups);
+        let (_, span) = arguments.raw("groups");
+        let input = arguments.tensors().first().map_or(arguments.span, |(_, span)| *span);
+        return Err(e.fault(
+            Diagnostic::error(problem, span, "must divide both")
+                .and(input, format!("{}", e.graph.shape(x)))
+                .because(formula),
+        ));
+    }
+    let name = e.layer_name(arguments.label, arguments.operator(), arguments.callee)?;
+    let per_group = c / groups;
+    let fan_in = per_group.saturating_mul(kh).saturating_mul(kw);
+    let weight =
+        e.add_parameter(arguments, &name, "weight", [channels, per_group, kh, kw], Init::Kaiming { fan_in })?;
+    let mut inputs = vec![x, weight];
+    if bias {
+        inputs.push(e.add_parameter(arguments, &name, "bias", [channels], BIAS)?);
+    }
+    let op = Conv { window: Window { stride, padding, dilation }, groups };
+    e.add_layer(arguments, name, op, &inputs)
+}
+
+pub fn dense<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    let x = arguments.tensor(e, "x")?;
+    let units = arguments.extent(e, "units", 1)?;
+    let bias = arguments.flag(e, "bias")?;
+    let shape = e.graph.shape(x).clone();
+    let [_, features] = *shape.dims() else {
+        let place = arguments.tensors().first().map_or(arguments.span, |(_, span)| *span);
+        let diagnostic = Diagnostic::error(
+            format!("`dense` takes rows [n, features], not {shape}"),
+            arguments.span,
+            "here",
+        )
+        .and(place, format!("{shape}"));
+        return Err(e.fault(diagnostic.help("make rows of it first: `-> flatten -> dense(…)`")));
+    };
+    let name = e.layer_name(arguments.label, arguments.operator(), arguments.callee)?;
+    let init = Init::Kaiming { fan_in: features };
+    let mut inputs = vec![x, e.add_parameter(arguments, &name, "weight", [units, features], init)?];
+    if bias {
+        inputs.push(e.add_parameter(arguments, &name, "bias", [units], BIAS)?);
+    }
+    e.add_layer(arguments, name, Dense {}, &inputs)
+}
+
+/// Random scales lie about `initial_scale`, the last one of a residual branch small, so that a hundred branches
+/// add up to no more than a few (Goyal et al., 2017, start them at 0).
+pub fn batch_norm<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    let x = arguments.tensor(e, "x")?;
+    let epsilon = arguments.float(e, "epsilon")?;
+    if epsilon <= 0.0 {
+        let (_, span) = arguments.raw("epsilon");
+        return Err(e.fault(
+            Diagnostic::error("`epsilon` is positive", span, format!("this is {epsilon}"))
+                .because("(x - mean) / sqrt(variance + epsilon)"),
+        ));
+    }
+    let mode = arguments.word(e, "mode", &["running", "batch"])?;
+    let scale = arguments.float(e, "initial_scale")?;
+    let shape = e.graph.shape(x).clone();
+    let Some(&c) = shape.dims().get(1) else {
+        return Err(e.fault(Diagnostic::error(
+            format!("`batch_norm` takes [n, c, …], not {shape}"),
+            arguments.span,
+            "here",
+        )));
+    };
+    let name = e.layer_name(arguments.label, arguments.operator(), arguments.callee)?;
+    let uniform = |low: f32, high: f32| Init::Uniform { low: low * scale, high: high * scale };
+    let mut parameters = vec![("weight", uniform(0.5, 1.5)), ("bias", uniform(-0.2, 0.2))];
+    let statistics = if mode == "batch" {
+        Statistics::Batch
+    } else {
+        parameters.push(("running_mean", Init::Uniform { low: -0.2, high: 0.2 }));
+        parameters.push(("running_var", Init::Uniform { low: 0.5, high: 1.5 }));
+        Statistics::Running
+    };
+    let mut inputs = vec![x];
+    for (suffix, init) in parameters {
+        inputs.push(e.add_parameter(arguments, &name, suffix, [c], init)?);
+    }
+    e.add_layer(arguments, name, BatchNorm { epsilon, statistics }, &inputs)
+}
