@@ -34,6 +34,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::ops::Init;
+use crate::spelling::closest;
 
 type Attributes = Map<String, Value>;
 
@@ -114,7 +115,5 @@ fn from_attributes<T: Serialize + DeserializeOwned>(attributes: Attributes) -> R
 
 /// A question after a word that is none of `known`, where one of them is close; else nothing.
 fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let likeness = |known: &&str| strsim::jaro(known, word);
-    let best = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    best.filter(|best| likeness(best) > 0.8).map_or(String::new(), |best| format!("; is '{best}' meant?"))
+    closest(word, known).map_or(String::new(), |best| format!("; is '{best}' meant?"))
 }
