@@ -5,22 +5,23 @@ use std::collections::HashSet;
 use super::context::{Answer, Context, Declined};
 use super::explanation::{Explanation, Recorder, Verdict};
 use super::patch::{Change, Patch, Value};
-use super::{Level, Options, PIPELINE, Pass};
-use crate::graph::{Graph, NodeId, NodeSet};
+use super::{Level, Options, PIPELINE, Pass, names};
+use crate::graph::{Graph, NodeId, NodeSet, VerifyError, verify};
 use crate::ops::{Op, ShapeError};
+use crate::spelling::closest;
 
 /// Why a graph could not be rewritten.
 #[derive(Debug, thiserror::Error)]
 pub enum PassError {
     /// A name in [`Options::disabled`] that no pass has.
-    #[error("there is no pass '{name}'{}", suggestion.map(|near| format!("; did you mean '{near}'?")).unwrap_or_default())]
-    UnknownPass { name: String, suggestion: Option<&'static str> },
+    #[error("there is no pass '{name}'{}", .suggestion.as_ref().map(|near| format!("; did you mean '{near}'?")).unwrap_or_default())]
+    UnknownPass { name: String, suggestion: Option<String> },
     /// The graph was invalid before any pass ran.
     #[error("the graph is invalid: {0}")]
     InvalidGraph(VerifyError),
     /// A pass proposed something whose shapes do not fit.
-    #[error("rewrite {rewrite}, pass '{pass}' on {}: {error}", nodes.join(" + "))]
-    Misfit { pass: &'static str, rewrite: usize, nodes: Vec<String>, error: ShapeError },
+    #[error("rewrite {rewrite}, pass '{pass}' on {}: {error}", .layers.join(" + "))]
+    Misfit { pass: &'static str, rewrite: usize, layers: Vec<String>, error: ShapeError },
     /// A pass left an invalid graph. In release builds the graph is verified once all rewrites of a pass are
     /// done, and `rewrite` is the last of them.
     #[error("pass '{pass}' left an invalid graph, by rewrite {rewrite} at the latest: {error}")]
@@ -36,7 +37,22 @@ pub enum PassError {
 /// Where `options` name an unknown pass or the graph is invalid; the other kinds of [`PassError`] are defects of
 /// a pass.
 pub fn run(graph: Graph, options: &Options) -> Result<(Graph, Explanation), PassError> {
+    options.check()?;
     run_pipeline(graph, options, PIPELINE)
+}
+
+impl Options {
+    /// That every disabled pass exists.
+    ///
+    /// # Errors
+    /// The first name that no pass has.
+    pub fn check(&self) -> Result<(), PassError> {
+        let unknown = self.disabled.iter().find(|name| !names().any(|(known, _)| known == *name));
+        unknown.map_or(Ok(()), |name| {
+            let suggestion = closest(name, names().map(|(known, _)| known)).map(str::to_owned);
+            Err(PassError::UnknownPass { name: name.clone(), suggestion })
+        })
+    }
 }
 
 fn run_pipeline(
@@ -44,14 +60,7 @@ fn run_pipeline(
     options: &Options,
     pipeline: &[&[&Pass]],
 ) -> Result<(Graph, Explanation), PassError> {
-    let all = || pipeline.iter().copied().flatten();
-    for name in &options.disabled {
-        if !all().any(|pass| pass.name == name) {
-            let suggestion = nearest(name, all().map(|pass| pass.name));
-            return Err(PassError::UnknownPass { name: name.clone(), suggestion });
-        }
-    }
-    graph.verify().map_err(PassError::InvalidGraph)?;
+    verify(&graph).map_err(PassError::InvalidGraph)?;
     let switched_off = |pass: &Pass| {
         if options.disabled.iter().any(|name| name == pass.name) {
             Some("the pass is disabled")
@@ -80,15 +89,6 @@ fn run_pipeline(
         }
     }
     Ok((driver.graph, driver.recorder.finish()))
-}
-
-/// The name that `name` was probably meant to be.
-fn nearest(name: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
-    names
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(similarity, _)| *similarity > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
 }
 
 struct Driver {
@@ -144,8 +144,8 @@ impl Driver {
     fn explain_only(&mut self, pass: &Pass, reason: &str) {
         for place in 0..self.analysis.order.len() {
             if let Ok(patch) = self.ask(pass, self.analysis.order[place]) {
-                let names = self.names_of(&patch.nodes);
-                self.recorder.record(pass.name, names, Verdict::Refused(reason.to_owned()));
+                let layers = self.layers_of(&patch.nodes);
+                self.recorder.record(pass.name, layers, Verdict::Refused(reason.to_owned()));
             }
         }
     }
@@ -164,8 +164,8 @@ impl Driver {
             match self.ask(pass, node) {
                 Ok(patch) => self.take(pass, patch)?,
                 Err(Declined::Refused { nodes, reason }) => {
-                    let names = self.names_of(&nodes);
-                    self.recorder.record(pass.name, names, Verdict::Refused(reason));
+                    let layers = self.layers_of(&nodes);
+                    self.recorder.record(pass.name, layers, Verdict::Refused(reason));
                 }
                 Err(Declined::NotACandidate) => {}
             }
@@ -182,23 +182,29 @@ impl Driver {
         if self.rewrites > self.limit {
             return Err(PassError::Loop { pass: pass.name, rewrites: self.rewrites });
         }
-        let nodes = self.names_of(&patch.nodes);
-        if let Err(error) = self.apply(patch) {
-            return Err(PassError::Misfit { pass: pass.name, rewrite: self.rewrites, nodes, error });
+        let mut layers = self.layers_of(&patch.nodes);
+        let removes = matches!(patch.change, Change::Remove);
+        match self.apply(patch) {
+            Ok(removed) if removes => layers = removed,
+            Ok(_) => {}
+            Err(error) => {
+                return Err(PassError::Misfit { pass: pass.name, rewrite: self.rewrites, layers, error });
+            }
         }
-        self.recorder.record(pass.name, nodes, Verdict::Taken);
+        self.recorder.record(pass.name, layers, Verdict::Taken);
         if cfg!(debug_assertions) { self.verify(pass) } else { Ok(()) }
     }
 
     fn verify(&self, pass: &Pass) -> Result<(), PassError> {
-        self.graph.verify().map_err(|error| PassError::InvalidResult {
+        verify(&self.graph).map_err(|error| PassError::InvalidResult {
             pass: pass.name,
             rewrite: self.rewrites,
             error,
         })
     }
 
-    fn apply(&mut self, patch: Patch) -> Result<(), ShapeError> {
+    /// The layers that are gone afterwards, in dataflow order.
+    fn apply(&mut self, patch: Patch) -> Result<Vec<String>, ShapeError> {
         let (&node, others) = patch.nodes.split_last().expect("a patch is for some node");
         let mut added = Vec::with_capacity(patch.added.len());
         for new in patch.added {
@@ -217,7 +223,7 @@ impl Driver {
                         self.graph.merge_layers(other, node);
                     }
                 }
-                self.remove_unread(before);
+                Ok(self.remove_unread(before))
             }
             Change::Bypass { by } => {
                 if self.graph.shape(by) != self.graph.shape(node) {
@@ -225,26 +231,33 @@ impl Driver {
                     return Err(ShapeError::new(format!("a value of shape {has} replaces one of {had}")));
                 }
                 self.graph.replace_uses(node, by);
-                self.remove_unread(vec![node]);
+                Ok(self.remove_unread(vec![node]))
             }
-            Change::Remove => self.remove_unread(vec![node]),
+            Change::Remove => Ok(self.remove_unread(vec![node])),
         }
-        Ok(())
     }
 
-    /// Removes those of `candidates` that nobody reads, and then what only they read.
-    fn remove_unread(&mut self, mut candidates: Vec<NodeId>) {
+    /// Removes those of `candidates` that nobody reads, and then what only they read. The layers that are gone,
+    /// in dataflow order.
+    fn remove_unread(&mut self, mut candidates: Vec<NodeId>) -> Vec<String> {
+        let mut removed = Vec::new();
         while let Some(id) = candidates.pop() {
             let unread = self.graph.contains(id)
                 && self.graph.uses(id) == 0
                 && !matches!(self.graph.node(id).op, Op::Input(_));
             if unread {
                 candidates.extend(self.graph.operands(id));
-                self.names.remove(&self.graph.node(id).name);
+                let node = self.graph.node(id);
+                self.names.remove(&node.name);
+                if node.op.operator().is_some() {
+                    removed.extend(node.layers().map(str::to_owned).collect::<Vec<_>>().into_iter().rev());
+                }
                 self.analysis.weights.remove(id);
                 self.graph.remove(id);
             }
         }
+        removed.reverse();
+        removed
     }
 
     /// `name`, or `name.2`, `name.3` … where a layer of the model is called so already.
@@ -258,8 +271,8 @@ impl Driver {
         unused
     }
 
-    fn names_of(&self, nodes: &[NodeId]) -> Vec<String> {
-        nodes.iter().map(|&id| self.graph.node(id).name.clone()).collect()
+    fn layers_of(&self, nodes: &[NodeId]) -> Vec<String> {
+        nodes.iter().flat_map(|&id| self.graph.node(id).layers()).map(str::to_owned).collect()
     }
 }
 
@@ -273,17 +286,76 @@ fn resolve(values: &[Value], added: &[NodeId]) -> Vec<NodeId> {
         .collect()
 }
 
-/// Stands in for the graph's verifier.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct VerifyError(String);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{Activation, Input, Reshape, Unary, UnaryFunction};
+    use crate::tensor::Shape;
 
-trait Verify {
-    fn verify(&self) -> Result<(), VerifyError>;
-}
+    /// `x → neg → output`
+    fn graph() -> Graph {
+        let mut graph = Graph::new("m");
+        let x = graph.add("x", Op::Input(Input { shape: Shape::from([1, 4]) }), &[]).unwrap();
+        let neg = graph.add("neg", Unary { function: UnaryFunction::Neg }, &[x]).unwrap();
+        graph.add_output("y", neg);
+        graph
+    }
 
-impl Verify for Graph {
-    fn verify(&self) -> Result<(), VerifyError> {
-        Ok(())
+    fn error_of(visit: fn(&Context, NodeId) -> Answer) -> PassError {
+        let pass = Pass { name: "broken", description: "", level: Level::CleanUp, visit };
+        run_pipeline(graph(), &Options::default(), &[&[&pass]]).unwrap_err()
+    }
+
+    fn rewrite(context: &Context, node: NodeId, op: impl Into<Op>) -> Answer {
+        if context.node(node).name != "neg" {
+            return Err(Declined::NotACandidate);
+        }
+        Ok(Patch::rewrite(&[node], op, Default::default(), context.graph.operands(node)))
+    }
+
+    #[test]
+    fn a_pass_without_end_is_stopped() {
+        let error = error_of(|context, node| rewrite(context, node, Activation::Relu));
+        assert_eq!(
+            error.to_string(),
+            "after 73 rewrites there is no end in sight; the last was by pass 'broken'"
+        );
+    }
+
+    #[test]
+    fn a_patch_of_another_shape_is_an_error_that_names_the_pass_and_the_node() {
+        let error = error_of(|context, node| rewrite(context, node, Reshape { shape: Shape::from([4]) }));
+        assert_eq!(
+            error.to_string(),
+            "rewrite 1, pass 'broken' on neg: 'neg' has shape [1, 4], its replacement [4]"
+        );
+    }
+
+    #[test]
+    fn a_patch_that_makes_a_cycle_is_an_error_that_names_the_pass() {
+        let error = error_of(|context, node| {
+            rewrite(context, node, Activation::Relu).map(|mut patch| {
+                if let Change::Rewrite { inputs, .. } = &mut patch.change {
+                    *inputs = vec![node.into()];
+                }
+                patch
+            })
+        });
+        assert!(matches!(error, PassError::InvalidResult { pass: "broken", rewrite: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn an_invalid_graph_is_refused_before_any_pass_runs() {
+        let mut twins = graph();
+        let x = twins.inputs()[0];
+        twins.add("neg", Activation::Relu, &[x]).unwrap();
+        let error = run(twins, &Options::default()).unwrap_err();
+        assert!(matches!(error, PassError::InvalidGraph(_)), "{error}");
+    }
+
+    #[test]
+    fn every_pass_has_a_name_of_its_own() {
+        let names: Vec<_> = super::super::names().map(|(name, _)| name).collect();
+        assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
     }
 }

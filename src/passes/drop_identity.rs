@@ -4,7 +4,7 @@ use super::context::{Answer, Context, Declined, refuse};
 use super::patch::Patch;
 use super::{Level, Pass};
 use crate::graph::NodeId;
-use crate::ops::{Epilogue, Op, Reshape, Transpose};
+use crate::ops::{Epilogue, Op, Transpose};
 
 pub const PASS: Pass = Pass {
     name: "drop_identity",
@@ -20,54 +20,56 @@ fn visit(context: &Context, node: NodeId) -> Answer {
     }
     let operands = context.graph.operands(node);
     let x = operands[0];
-    if is_identity(context, node, operands.len()) {
-        return bypass(context, node, x);
-    }
-    merge(context, node, x)
-}
-
-/// Whether the operator returns its first operand as it is.
-fn is_identity(context: &Context, node: NodeId, operands: usize) -> bool {
-    let same_shape = context.graph.shape(context.graph.operands(node)[0]) == context.graph.shape(node);
-    match &context.node(node).op {
+    let same_shape = this.shape == *context.graph.shape(x);
+    let is_identity = match &this.op {
         Op::Identity(_) => true,
-        // The same shape: nothing is left to choose, but for the values.
         Op::Reshape(_) | Op::Pad(_) | Op::GlobalPool(_) => same_shape,
-        Op::Concat(_) => operands == 1,
+        Op::Concat(_) => operands.len() == 1,
         Op::Transpose(transpose) => transpose.permutation.is_sorted(),
         Op::Pool(pool) => pool.kernel == [1, 1] && same_shape,
         _ => false,
-    }
+    };
+    if is_identity { bypass(context, &[node], x) } else { merge(context, x, node) }
 }
 
-/// Two reshapes, or two transposes, in a row are one; which may be none.
-fn merge(context: &Context, node: NodeId, x: NodeId) -> Answer {
-    let producer = context.node(x);
-    let op: Op = match (&context.node(node).op, &producer.op) {
-        (Op::Reshape(reshape), Op::Reshape(_)) => Reshape { shape: reshape.shape.clone() }.into(),
-        (Op::Transpose(second), Op::Transpose(first)) => Transpose {
+/// Two reshapes, or two transposes, in a row are one, or none.
+fn merge(context: &Context, first: NodeId, second: NodeId) -> Answer {
+    let producer = context.node(first);
+    if !producer.epilogue.is_empty() {
+        return Err(Declined::NotACandidate);
+    }
+    let op: Op = match (&producer.op, &context.node(second).op) {
+        (Op::Reshape(_), Op::Reshape(reshape)) => reshape.clone().into(),
+        (Op::Transpose(first), Op::Transpose(second)) => Transpose {
             permutation: second.permutation.iter().map(|&axis| first.permutation[axis]).collect(),
         }
         .into(),
         _ => return Err(Declined::NotACandidate),
     };
-    if !producer.epilogue.is_empty() {
-        return Err(Declined::NotACandidate);
+    let x = context.graph.operands(first)[0];
+    let cancel = match &op {
+        Op::Transpose(transpose) => transpose.permutation.is_sorted(),
+        _ => context.graph.shape(second) == context.graph.shape(x),
+    };
+    if cancel {
+        bypass(context, &[first, second], x)
+    } else {
+        Ok(Patch::rewrite(&[first, second], op, Epilogue::default(), [x]))
     }
-    Ok(Patch::rewrite(&[x, node], op, Epilogue::default(), context.graph.operands(x)))
 }
 
-fn bypass(context: &Context, node: NodeId, x: NodeId) -> Answer {
-    let source = context.node(x).op.operator().is_none();
-    match context.graph.outputs().iter().find(|output| output.node == node) {
-        Some(output) if source => {
+/// Whoever reads the last of `nodes` reads `x` instead.
+fn bypass(context: &Context, nodes: &[NodeId], x: NodeId) -> Answer {
+    let last = nodes.last().expect("a patch is for some node");
+    let source = context.node(x);
+    match context.graph.outputs().iter().find(|output| output.node == *last) {
+        Some(output) if source.op.operator().is_none() => {
             let reason = format!(
                 "the output '{}' would be '{}' itself, which no operator computes",
-                output.name,
-                context.node(x).name
+                output.name, source.name
             );
-            Err(refuse(&[node], reason))
+            Err(refuse(nodes, reason))
         }
-        _ => Ok(Patch::bypass(node, x)),
+        _ => Ok(Patch::bypass(nodes, x)),
     }
 }

@@ -46,6 +46,6 @@ fn may_take_epilogue(context: &Context, producer: NodeId) -> Result<(), String> 
         | Op::ScaleShift(_)
         | Op::Unary(_)
         | Op::Activation(_) => Ok(()),
-        _ => Err(format!("'{}' is a {}, which has no epilogue", node.name, node.op.name())),
+        _ => Err(format!("'{}' ({}) has no epilogue", node.name, node.op.name())),
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize)]
 #[serde(transparent)]
 pub struct Explanation {
-    /// Rewrites in the order in which they were applied; each refusal where it was last given.
+    /// Rewrites in the order in which they were applied; each refusal where it was first given.
     pub decisions: Vec<Decision>,
 }
 
@@ -17,8 +17,8 @@ pub struct Explanation {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Decision {
     pub pass: &'static str,
-    /// The nodes' names before the rewrite, in dataflow order.
-    pub nodes: Vec<String>,
+    /// The layers of the source that it is about, in dataflow order.
+    pub layers: Vec<String>,
     #[serde(flatten)]
     pub verdict: Verdict,
 }
@@ -50,24 +50,24 @@ impl fmt::Display for Explanation {
         let name_width = self.decisions.iter().map(|decision| decision.pass.len()).max().unwrap_or(0);
         let number_width = self.taken().to_string().len();
         let mut number = 0;
-        for Decision { pass, nodes, verdict } in &self.decisions {
-            let nodes = nodes.join(" + ");
+        for Decision { pass, layers, verdict } in &self.decisions {
+            let layers = layers.join(" + ");
             match verdict {
                 Verdict::Taken => {
                     number += 1;
-                    writeln!(f, "{number:>number_width$}  {pass:<name_width$}  taken    {nodes}")?;
+                    writeln!(f, "{number:>number_width$}  {pass:<name_width$}  taken    {layers}")?;
                 }
                 Verdict::Refused(reason) => {
-                    writeln!(f, "{:>number_width$}  {pass:<name_width$}  refused  {nodes}: {reason}", "")?;
+                    writeln!(f, "{:>number_width$}  {pass:<name_width$}  refused  {layers}: {reason}", "")?;
                 }
             }
         }
-        write!(f, "{} rewrites taken, {} refused", self.taken(), self.refused())
+        writeln!(f, "rewrites: {} taken, {} refused", self.taken(), self.refused())
     }
 }
 
-/// Collects decisions while passes are repeated: a candidate's latest refusal by a pass stands, unless the pass
-/// takes it in the end.
+/// Collects decisions while passes are repeated: of a pass's refusals of the same candidate the latest stands, and
+/// none where the pass takes it in the end.
 #[derive(Default)]
 pub struct Recorder {
     decisions: Vec<Option<Decision>>,
@@ -75,19 +75,24 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Notes what `pass` decided about `nodes`, of which there is at least one.
-    pub fn record(&mut self, pass: &'static str, nodes: Vec<String>, verdict: Verdict) {
-        let candidate = nodes.last().expect("a decision is about some node").clone();
+    /// Notes what `pass` decided about `layers`, of which there is at least one.
+    pub fn record(&mut self, pass: &'static str, layers: Vec<String>, verdict: Verdict) {
+        let candidate = layers.last().expect("a decision is about some layer").clone();
         let key = (pass, candidate);
-        let place = self.decisions.len();
-        let earlier = match &verdict {
-            Verdict::Taken => self.refusals.remove(&key),
-            Verdict::Refused(_) => self.refusals.insert(key, place),
+        let next = self.decisions.len();
+        let place = match &verdict {
+            Verdict::Refused(_) => *self.refusals.entry(key).or_insert(next),
+            Verdict::Taken => {
+                if let Some(refusal) = self.refusals.remove(&key) {
+                    self.decisions[refusal] = None;
+                }
+                next
+            }
         };
-        if let Some(earlier) = earlier {
-            self.decisions[earlier] = None;
+        if place == next {
+            self.decisions.push(None);
         }
-        self.decisions.push(Some(Decision { pass, nodes, verdict }));
+        self.decisions[place] = Some(Decision { pass, layers, verdict });
     }
 
     pub fn finish(self) -> Explanation {

@@ -24,8 +24,7 @@ fn visit(context: &Context, node: NodeId) -> Answer {
     let nodes = [layer, node];
     let producer = context.node(layer);
     if !matches!(producer.op, Op::Conv(_) | Op::Dense(_)) {
-        let reason =
-            format!("'{}' is a {}, which has no weights to scale", producer.name, producer.op.name());
+        let reason = format!("'{}' ({}) has no weights to scale", producer.name, producer.op.name());
         return Err(refuse(&nodes, reason));
     }
     if !producer.epilogue.is_empty() {

@@ -27,7 +27,7 @@ fn visit(context: &Context, node: NodeId) -> Answer {
     let nodes = [layer, node];
     let producer = context.node(layer);
     if !matches!(producer.op, Op::Conv(_) | Op::Dense(_)) {
-        let reason = format!("'{}' is a {}, which has no bias", producer.name, producer.op.name());
+        let reason = format!("'{}' ({}) has no bias", producer.name, producer.op.name());
         return Err(refuse(&nodes, reason));
     }
     let shape = context.graph.shape(addend);

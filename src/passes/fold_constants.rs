@@ -39,8 +39,7 @@ fn visit(context: &Context, node: NodeId) -> Answer {
     let elements: u64 = elements.map(|shape| shape.elements() as u64).sum();
     let work = elements.saturating_add(cost.multiply_adds).saturating_add(cost.other);
     if work > MAX_WORK {
-        let reason =
-            format!("{work} operations are too many while compiling; they are done when weights are bound");
+        let reason = format!("{work} operations are too many to do while compiling");
         return Err(refuse(&[node], reason));
     }
     let mut value = operator.evaluate(own);

@@ -46,10 +46,12 @@ pub struct Patch {
 }
 
 impl Patch {
-    pub fn bypass(node: NodeId, by: NodeId) -> Patch {
-        Patch { nodes: vec![node], added: Vec::new(), change: Change::Bypass { by } }
+    /// Whoever reads the last of `nodes` reads `by` instead.
+    pub fn bypass(nodes: &[NodeId], by: NodeId) -> Patch {
+        Patch { nodes: nodes.to_vec(), added: Vec::new(), change: Change::Bypass { by } }
     }
 
+    /// `node`, which nobody reads, goes.
     pub fn remove(node: NodeId) -> Patch {
         Patch { nodes: vec![node], added: Vec::new(), change: Change::Remove }
     }
