@@ -1,14 +1,38 @@
 //! kiln compiles convolutional model graphs into native kernels.
+//!
+//! ```ignore
+//! use kiln::weights::{random, random_input};
+//! use kiln::{Model, Options};
+//!
+//! # fn main() -> Result<(), kiln::Error> {
+//! let model = Model::parse(
+//!     "model tiny(classes = 10) {
+//!        input image: f32[1, 3, 32, 32]
+//!        x = image -> conv(16, 3, padding = 1, bias = false) -> batch_norm -> relu -> global_avg_pool
+//!        output scores = x -> flatten -> dense(classes)
+//!      }",
+//! )?
+//! .define("classes", 5);
+//! let graph = model.graph()?;
+//! let weights = random(&graph, 0); // or Weights::load("tiny.safetensors")?
+//! let mut executable = model.compile(&weights, &Options::default())?;
+//! let scores = executable.run(&[random_input("image", &[1, 3, 32, 32].into(), 0)])?;
+//! assert_eq!(scores[0].shape().dims(), [1, 5]);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod cli;
 pub mod codegen;
 pub mod dsl;
+mod error;
 pub mod graph;
 pub mod interpreter;
 pub mod io;
 mod json_float;
 pub mod kernels;
 pub mod lower;
+mod model;
 pub mod ops;
 mod parallel;
 pub mod passes;
@@ -16,3 +40,9 @@ pub mod runtime;
 mod spelling;
 pub mod tensor;
 pub mod weights;
+
+pub use error::Error;
+pub use model::Model;
+pub use runtime::{CompileOptions as Options, Executable};
+pub use tensor::Tensor;
+pub use weights::Weights;
