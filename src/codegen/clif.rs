@@ -9,7 +9,7 @@ use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{
     self, AbiParam, BlockArg, Endianness, InstBuilder, MemFlagsData, Signature, Value, types,
 };
-use cranelift_codegen::isa::TargetFrontendConfig;
+use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 
 use super::vector::{Address, Binary, BufferId, Index, Inst, Kernel, Pointer, PointerPlan, Reg, Stmt, Unary};
@@ -21,11 +21,11 @@ pub const LANES: usize = 4;
 /// Bytes per element.
 const ELEMENT: i64 = 4;
 
-/// Adds the parameters every kernel function has.
-pub fn signature(signature: &mut Signature) {
-    for _ in 0..1 + GRID_RANK {
-        signature.params.push(AbiParam::new(types::I64));
-    }
+/// The signature of every kernel function.
+pub fn signature(call_convention: CallConv) -> Signature {
+    let mut signature = Signature::new(call_convention);
+    signature.params = vec![AbiParam::new(types::I64); 1 + GRID_RANK];
+    signature
 }
 
 /// Writes a verified kernel into `function`, whose signature is [`signature`]'s.
@@ -135,6 +135,14 @@ impl Emitter<'_> {
         for plan in &plans {
             let start = self.pointer(&plan.start);
             self.set_pointer(plan.pointer.clone(), start);
+        }
+        if extent == 1 {
+            let zero = self.b.ins().iconst(types::I64, 0);
+            self.counters.insert(index, zero);
+            self.scope.push(index);
+            self.block(body);
+            self.scope.pop();
+            return;
         }
         let head = self.b.create_block();
         let after = self.b.create_block();

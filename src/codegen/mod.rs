@@ -4,4 +4,7 @@
 //! Cranelift knows, at 128 bits.
 
 pub mod clif;
+pub mod jit;
+pub mod module;
+pub mod target;
 pub mod vector;

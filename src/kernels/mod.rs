@@ -5,6 +5,9 @@
 //! vector width. Buffers are declared in the order: arrays read, weights, epilogue operands, array written,
 //! scratch.
 
+pub mod chain;
+pub mod conv;
+pub mod depthwise;
 pub mod elementwise;
 pub mod epilogue;
 pub mod fill;
@@ -32,3 +35,37 @@ pub trait Family {
     /// The kernel for vectors of `lanes` elements.
     fn build(&self, lanes: usize) -> Kernel;
 }
+
+macro_rules! kernel_specs {
+    ($($variant:ident($family:ty)),* $(,)?) => {
+        /// Any kernel family.
+        #[derive(Clone, PartialEq, Debug)]
+        pub enum KernelSpec {
+            $($variant($family),)*
+        }
+
+        impl Family for KernelSpec {
+            fn name(&self) -> String {
+                match self {
+                    $(KernelSpec::$variant(family) => family.name(),)*
+                }
+            }
+
+            fn build(&self, lanes: usize) -> Kernel {
+                match self {
+                    $(KernelSpec::$variant(family) => family.build(lanes),)*
+                }
+            }
+        }
+    };
+}
+
+kernel_specs!(
+    Chain(chain::ChainKernel),
+    Conv(conv::ConvKernel),
+    Depthwise(depthwise::DepthwiseKernel),
+    Elementwise(elementwise::Elementwise),
+    Fill(fill::Fill),
+    GlobalPool(global_pool::GlobalPoolKernel),
+    Pool(pool::PoolKernel),
+);

@@ -1,5 +1,8 @@
 //! Where an array's elements lie in a buffer.
 
+use std::hash::{Hash, Hasher};
+
+use super::epilogue::{FusedEpilogue, FusedStep};
 use crate::codegen::vector::{Address, Affine};
 use crate::tensor::Shape;
 
@@ -51,6 +54,49 @@ impl View {
             .iter()
             .zip(&self.strides)
             .fold(base.plus(self.offset), |address, (coordinate, &stride)| address.at(coordinate, stride))
+    }
+
+    /// The view broadcast to `shape`: axes that it lacks or that have one element get stride 0.
+    ///
+    /// # Panics
+    /// If the view does not broadcast to `shape`.
+    pub fn broadcast_to(&self, shape: &Shape) -> View {
+        let missing = shape.rank() - self.dims.len();
+        let stride = |axis: usize| {
+            let own = axis.checked_sub(missing)?;
+            (self.dims[own] == shape.dims()[axis]).then_some(self.strides[own])
+        };
+        let strides = (0..shape.rank()).map(|axis| stride(axis).unwrap_or(0)).collect();
+        View { dims: shape.dims().to_vec(), strides, offset: self.offset }
+    }
+
+    /// `[c]` as `[1, c, 1, …]` of `rank` axes.
+    ///
+    /// # Panics
+    /// If the view has not one axis.
+    pub fn along_axis_1(&self, rank: usize) -> View {
+        assert_eq!(self.dims.len(), 1);
+        let mut view = View { dims: vec![1; rank], strides: vec![0; rank], offset: self.offset };
+        view.dims[1] = self.dims[0];
+        view.strides[1] = self.strides[0];
+        view
+    }
+
+    /// `[n, c, h, w]` as `[1, c, 1, n · h · w]`, where the pixels of all images lie at even distances.
+    pub fn joined_pixels(&self) -> Option<View> {
+        let [n, c, h, w] = self.dims[..] else { return None };
+        let [image, channel, row, pixel] = self.strides[..] else { return None };
+        // The distance between pixels, read off the innermost axis that has two.
+        let pixel = if w > 1 {
+            pixel
+        } else if h > 1 {
+            row
+        } else {
+            image
+        };
+        let even = (h == 1 || w == 1 || row == w * pixel) && (n == 1 || h * w == 1 || image == h * w * pixel);
+        let dims = vec![1, c, 1, n * h * w];
+        even.then(|| View { dims, strides: vec![0, channel, 0, pixel], offset: self.offset })
     }
 
     pub fn elements(&self) -> usize {
@@ -113,4 +159,46 @@ pub fn dims_name(dims: &[usize]) -> String {
 fn axis_name(dims: &[usize], axis: usize) -> char {
     let names = if dims.len() == 4 { "nchw" } else { "abcdefghijklmnopqrstuvwxyz" };
     names.chars().nth(axis).unwrap_or('z')
+}
+
+/// What a kernel's name says of its arrays' layouts: nothing where all are channels-last without gaps, else a
+/// short hash of all strides and offsets, so that equal names mean equal kernels.
+pub fn layout_suffix(views: &[&View], epilogue: &FusedEpilogue) -> String {
+    let canonical = |view: &View| match view.dims[..] {
+        [n, c, h, w] => *view == View::channels_last([n, c, h, w], [0; 4]),
+        _ => view.is_row_major() && view.offset == 0,
+    };
+    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+    let mut plain = true;
+    for view in views {
+        plain &= canonical(view);
+        view.hash(&mut hasher);
+    }
+    for step in &epilogue.0 {
+        match step {
+            FusedStep::Add(view) | FusedStep::Mul(view) => {
+                plain &= canonical(view);
+                view.hash(&mut hasher);
+            }
+            FusedStep::Activation(activation) => format!("{activation:?}").hash(&mut hasher),
+            FusedStep::ScaleShift { channels } => channels.hash(&mut hasher),
+        }
+        plain &= !matches!(step, FusedStep::Activation(a) if a.has_parameters());
+    }
+    if plain { String::new() } else { format!("_l{:08x}", hasher.finish() as u32) }
+}
+
+/// The FNV-1a hash: the same on every machine and in every version, unlike the standard library's.
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
 }

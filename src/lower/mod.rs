@@ -1,1 +1,219 @@
 //! Graph to plan: layouts, algorithms, tiles, packed weights, arena.
+//!
+//! A [`Plan`] is the list of kernel launches that computes a graph, with every array's place in memory decided. It
+//! names weights by the graph's nodes and holds no trained value, so plans are made without weights.
+
+mod arena;
+mod layout;
+mod operators;
+mod tiles;
+mod weights;
+mod windows;
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+pub use arena::{ArenaPlan, Lifetime};
+pub use weights::{PackSource, PackedArray};
+
+use crate::codegen::target::InstructionSet;
+use crate::graph::{Graph, NodeId};
+use crate::kernels::{Family, KernelSpec};
+use crate::ops::ShapeError;
+
+/// Everything needed to run a graph but the values of its weights.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub target: InstructionSet,
+    /// The distinct kernels.
+    pub kernels: Vec<KernelSpec>,
+    /// The launches, in order.
+    pub steps: Vec<Step>,
+    /// Arrays in the weights' memory.
+    pub packed: Vec<PackedArray>,
+    /// Elements of the weights' memory.
+    pub weight_elements: usize,
+    pub arena: ArenaPlan,
+    /// Elements of scratch memory that each thread needs.
+    pub scratch_elements: usize,
+    /// The graph's inputs, in order.
+    pub inputs: Vec<NodeId>,
+    /// The graph's outputs, in order.
+    pub outputs: Vec<NodeId>,
+}
+
+/// A kernel launch.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Which of [`Plan::kernels`].
+    pub kernel: usize,
+    /// What each of the kernel's buffers is, in order.
+    pub bindings: Vec<Binding>,
+    /// The layers it computes, by name.
+    pub layers: Vec<String>,
+    pub work: Work,
+}
+
+/// Memory that a kernel's buffer is bound to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Binding {
+    /// An activation: which buffer of the arena.
+    Arena(usize),
+    /// Which of [`Plan::packed`].
+    Weights(usize),
+    /// Which model input, as the caller passed it.
+    Input(usize),
+    /// Which model output, as the caller receives it.
+    Output(usize),
+    /// The thread's scratch memory.
+    Scratch,
+}
+
+/// What a step computes and moves.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
+pub struct Work {
+    pub multiply_adds: u64,
+    /// Bytes of activations read and written.
+    pub activation_bytes: u64,
+    /// Bytes of weights read.
+    pub weight_bytes: u64,
+}
+
+/// Why a graph could not be lowered.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum LowerError {
+    #[error("layer '{layer}': {source}")]
+    Shape { layer: String, source: ShapeError },
+    #[error(
+        "layer '{layer}' is too large to compile: {what} takes {elements} elements, the limit is {limit}"
+    )]
+    TooLarge { layer: String, what: &'static str, elements: usize, limit: usize },
+}
+
+/// Lowers a graph for an instruction set.
+pub fn lower(graph: &Graph, target: InstructionSet) -> Result<Plan, LowerError> {
+    let layout = layout::Layout::of(graph);
+    let mut lowering = Lowering {
+        graph,
+        target,
+        layout: &layout,
+        values: HashMap::new(),
+        plan: Plan {
+            target,
+            kernels: Vec::new(),
+            steps: Vec::new(),
+            packed: Vec::new(),
+            weight_elements: 0,
+            arena: ArenaPlan::default(),
+            scratch_elements: 0,
+            inputs: graph.inputs().to_vec(),
+            outputs: graph.outputs().iter().map(|output| output.node).collect(),
+        },
+        kernel_ids: HashMap::new(),
+        packed_ids: HashMap::new(),
+        buffers: Vec::new(),
+        owned: HashMap::new(),
+    };
+    for id in graph.topological_order() {
+        if !layout.is_constant(id) {
+            operators::lower_node(&mut lowering, id)?;
+        }
+    }
+    for (position, output) in graph.outputs().iter().enumerate() {
+        operators::lower_output(&mut lowering, position, output.node)?;
+    }
+    lowering.finish()
+}
+
+/// Where a value lies.
+#[derive(Clone, Debug)]
+struct Value {
+    view: crate::kernels::View,
+    binding: Binding,
+}
+
+/// A buffer of the arena while the plan is being made.
+#[derive(Clone, Debug)]
+struct Buffer {
+    elements: usize,
+    /// Describes the zero border that must survive between runs, if there is one.
+    border: Option<crate::kernels::View>,
+}
+
+/// A lowering under way.
+struct Lowering<'a> {
+    graph: &'a Graph,
+    target: InstructionSet,
+    layout: &'a layout::Layout,
+    values: HashMap<NodeId, Value>,
+    plan: Plan,
+    kernel_ids: HashMap<String, usize>,
+    packed_ids: HashMap<PackSource, usize>,
+    buffers: Vec<Buffer>,
+    /// The buffer of each value that owns one.
+    owned: HashMap<NodeId, Binding>,
+}
+
+impl Lowering<'_> {
+    fn lanes(&self) -> usize {
+        self.target.lanes()
+    }
+
+    /// Adds a launch. `layer` is the node it is for.
+    fn step(&mut self, layer: NodeId, spec: KernelSpec, bindings: Vec<Binding>, work: Work) {
+        let kernels = &mut self.plan.kernels;
+        let kernel = *self.kernel_ids.entry(spec.name()).or_insert_with(|| {
+            kernels.push(spec);
+            kernels.len() - 1
+        });
+        let node = self.graph.node(layer);
+        let layers = node.layers().map(str::to_owned).collect();
+        self.plan.steps.push(Step { kernel, bindings, layers, work });
+    }
+
+    /// Reserves an array in the weights' memory.
+    fn pack(&mut self, source: PackSource) -> Binding {
+        let plan = &mut self.plan;
+        let id = *self.packed_ids.entry(source).or_insert_with_key(|source| {
+            let elements = source.elements(self.graph);
+            plan.packed.push(PackedArray { source: source.clone(), offset: plan.weight_elements, elements });
+            // Every array starts on a cache line of its own.
+            plan.weight_elements += elements.next_multiple_of(16);
+            plan.packed.len() - 1
+        });
+        Binding::Weights(id)
+    }
+
+    /// Reserves a buffer in the arena.
+    fn buffer(&mut self, elements: usize, border: Option<crate::kernels::View>) -> Binding {
+        self.buffers.push(Buffer { elements, border });
+        Binding::Arena(self.buffers.len() - 1)
+    }
+
+    fn finish(mut self) -> Result<Plan, LowerError> {
+        let mut lifetimes: Vec<Lifetime> = self
+            .buffers
+            .iter()
+            .map(|buffer| Lifetime {
+                elements: buffer.elements,
+                border: buffer.border.clone(),
+                first: usize::MAX,
+                last: 0,
+            })
+            .collect();
+        for (at, step) in self.plan.steps.iter().enumerate() {
+            for binding in &step.bindings {
+                if let Binding::Arena(id) = *binding {
+                    lifetimes[id].first = lifetimes[id].first.min(at);
+                    lifetimes[id].last = lifetimes[id].last.max(at);
+                }
+            }
+        }
+        self.plan.arena = ArenaPlan::of(&lifetimes);
+        let lanes = self.lanes();
+        let scratch = self.plan.kernels.iter().map(|kernel| kernel.build(lanes).scratch_elements());
+        self.plan.scratch_elements = scratch.max().unwrap_or(0);
+        Ok(self.plan)
+    }
+}

@@ -1,8 +1,19 @@
 //! Running compiled plans: memory, threads, timing.
 
-use crate::graph::Graph;
-use crate::tensor::{Shape, Tensor};
-use crate::weights::Weights;
+mod executable;
+mod memory;
+mod threads;
+
+use serde::Serialize;
+
+pub use executable::{Compiled, Executable, Port, StepInfo, compile};
+
+use crate::codegen::module::CodegenFailure;
+use crate::codegen::target::InstructionSet;
+use crate::interpreter::EvaluateError;
+use crate::lower::LowerError;
+use crate::passes::PassError;
+use crate::tensor::Shape;
 
 /// How a graph is compiled.
 #[derive(Clone, Debug)]
@@ -18,19 +29,40 @@ pub struct CompileOptions {
     pub threads: usize,
 }
 
+impl Default for CompileOptions {
+    /// Fused, for the widest instruction set and all cores of this machine.
+    fn default() -> Self {
+        CompileOptions {
+            fuse: true,
+            disabled: Vec::new(),
+            stop_after: None,
+            isa: Isa::Auto,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
 /// Which instruction set the kernels use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Isa {
     /// The widest that this CPU has.
     Auto,
-    Avx512,
-    Avx2,
-    /// 128-bit vectors through Cranelift, on any CPU that it knows.
-    Baseline,
+    Exactly(InstructionSet),
+}
+
+impl Isa {
+    /// The instruction set that is meant on this CPU.
+    pub fn resolve(self) -> Result<InstructionSet, CompileError> {
+        match self {
+            Isa::Auto => Ok(InstructionSet::detect()),
+            Isa::Exactly(set) if set.is_available() => Ok(set),
+            Isa::Exactly(set) => Err(CompileError::NotAvailable(set)),
+        }
+    }
 }
 
 /// Seconds spent in each stage of a compilation.
-#[derive(Clone, Copy, Default, Debug, serde::Serialize)]
+#[derive(Clone, Copy, Default, Debug, Serialize)]
 pub struct CompileTimings {
     pub passes: f64,
     pub lower: f64,
@@ -38,72 +70,30 @@ pub struct CompileTimings {
     pub pack_weights: f64,
 }
 
-/// An input or output of an executable.
-#[derive(Clone, Debug)]
-pub struct Port {
-    pub name: String,
-    pub shape: Shape,
-}
-
-/// One kernel launch of an executable.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct StepInfo {
-    /// The layers it computes, such as `layer1.0.conv1`.
-    pub layers: Vec<String>,
-    /// The kernel's problem string.
-    pub kernel: String,
-    pub multiply_adds: u64,
-    /// Bytes of activations read and written through the arena.
-    pub activation_bytes: u64,
-    pub weight_bytes: u64,
-}
-
-/// A compiled model.
-pub struct Executable {}
-
+/// Why a graph could not be compiled.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct CompileError(pub String);
-
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct RunError(pub String);
-
-/// Compiles a graph for this CPU.
-pub fn compile(
-    _graph: &Graph,
-    _weights: &Weights,
-    _options: &CompileOptions,
-) -> Result<Executable, CompileError> {
-    unimplemented!()
+pub enum CompileError {
+    #[error("this CPU cannot run {0} code")]
+    NotAvailable(InstructionSet),
+    #[error(transparent)]
+    Pass(#[from] PassError),
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+    #[error(transparent)]
+    Codegen(#[from] CodegenFailure),
+    #[error(transparent)]
+    Weights(#[from] EvaluateError),
+    #[error("cannot get memory or threads from the system: {0}")]
+    System(#[from] std::io::Error),
 }
 
-impl Executable {
-    pub fn inputs(&self) -> &[Port] {
-        unimplemented!()
-    }
-    pub fn outputs(&self) -> &[Port] {
-        unimplemented!()
-    }
-    /// Runs on `inputs` in the order of [`Executable::inputs`].
-    pub fn run(&mut self, _inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
-        unimplemented!()
-    }
-    /// One run, with the seconds each step took.
-    pub fn run_timed(&mut self, _inputs: &[Tensor]) -> Result<(Vec<Tensor>, Vec<f64>), RunError> {
-        unimplemented!()
-    }
-    pub fn steps(&self) -> &[StepInfo] {
-        unimplemented!()
-    }
-    pub fn timings(&self) -> CompileTimings {
-        unimplemented!()
-    }
-    pub fn arena_bytes(&self) -> usize {
-        unimplemented!()
-    }
-    /// What the arena would take if no buffer were reused.
-    pub fn arena_bytes_without_reuse(&self) -> usize {
-        unimplemented!()
-    }
+/// Why an executable could not run.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("the model has {expected} {what}s, {given} were given")]
+    Count { what: &'static str, expected: usize, given: usize },
+    #[error("input '{name}' must be {expected}, not {given}")]
+    InputShape { name: String, expected: Shape, given: Shape },
+    #[error("{what} '{name}' has {expected} elements, {given} were given")]
+    Length { what: &'static str, name: String, expected: usize, given: usize },
 }

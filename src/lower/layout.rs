@@ -1,0 +1,140 @@
+//! Which layout each value gets, decided for the whole graph before any kernel is made.
+//!
+//! Rank-4 values are channels-last, all others row-major. A value that windows with padding read gets a border of
+//! zeros as wide as the widest padding. A concat along channels owns one buffer, and its operands are written
+//! straight into their channels of it. A model input that only convolutions read stays planar.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::graph::{Graph, NodeId, NodeSet};
+use crate::kernels::View;
+use crate::ops::{Conv, Op};
+
+/// The decisions for one graph.
+pub struct Layout {
+    constants: NodeSet,
+    /// The concat that a value is written into, and its first channel there.
+    homes: HashMap<NodeId, (NodeId, usize)>,
+    /// `[top, left, bottom, right]` around values that have no home of their own.
+    borders: HashMap<NodeId, [usize; 4]>,
+    planar: HashSet<NodeId>,
+}
+
+impl Layout {
+    pub fn of(graph: &Graph) -> Self {
+        let constants = graph.weight_expressions();
+        let mut layout =
+            Layout { constants, homes: HashMap::new(), borders: HashMap::new(), planar: HashSet::new() };
+        layout.settle_concats(graph);
+        for id in graph.topological_order() {
+            layout.widen_border(graph, id);
+        }
+        for &input in graph.inputs() {
+            let readers = graph.consumers(input);
+            let dense_convolution =
+                |reader: &NodeId| matches!(graph.node(*reader).op, Op::Conv(Conv { groups: 1, .. }));
+            let is_output = graph.outputs().iter().any(|output| output.node == input);
+            let first_operand_only =
+                |reader: &NodeId| graph.operands(*reader).iter().skip(1).all(|operand| *operand != input);
+            let in_place = layout.homes.contains_key(&input);
+            if !readers.is_empty()
+                && !is_output
+                && !in_place
+                && readers.iter().all(dense_convolution)
+                && readers.iter().all(first_operand_only)
+                && graph.shape(input).nchw().is_some_and(|(_, c, _, _)| c <= PLANAR_CHANNELS)
+            {
+                layout.planar.insert(input);
+            }
+        }
+        layout
+    }
+
+    /// Whether a value depends on weights and constants only.
+    pub fn is_constant(&self, id: NodeId) -> bool {
+        self.constants.contains(id)
+    }
+
+    /// The value that owns the buffer `id` is written to, and the first channel there.
+    pub fn home(&self, id: NodeId) -> (NodeId, usize) {
+        let mut at = (id, 0);
+        while let Some(&(concat, channel)) = self.homes.get(&at.0) {
+            at = (concat, at.1 + channel);
+        }
+        at
+    }
+
+    /// The border around the value that owns a buffer.
+    pub fn border(&self, owner: NodeId) -> [usize; 4] {
+        self.borders.get(&owner).copied().unwrap_or([0; 4])
+    }
+
+    /// Where a value lies in its owner's buffer.
+    pub fn view(&self, graph: &Graph, id: NodeId) -> View {
+        let (owner, channel) = self.home(id);
+        let Some((n, c, h, w)) = graph.shape(owner).nchw() else {
+            return View::row_major(graph.shape(id));
+        };
+        let border = self.border(owner);
+        if self.planar.contains(&owner) {
+            return View::planar([n, c, h, w], border);
+        }
+        let mut view = View::channels_last([n, c, h, w], border);
+        view.dims[1] = graph.shape(id).dims()[1];
+        view.offset += channel;
+        view
+    }
+
+    /// Elements of the buffer that a value owns, border included.
+    pub fn buffer_elements(&self, graph: &Graph, owner: NodeId) -> usize {
+        let Some((n, c, h, w)) = graph.shape(owner).nchw() else {
+            return graph.shape(owner).elements();
+        };
+        let [top, left, bottom, right] = self.border(owner);
+        n * c * (top + h + bottom) * (left + w + right)
+    }
+
+    fn settle_concats(&mut self, graph: &Graph) {
+        // Later concats first, so that a concat of concats finds its operands free.
+        for id in graph.topological_order().into_iter().rev() {
+            let Op::Concat(concat) = &graph.node(id).op else { continue };
+            if concat.axis != 1 || graph.shape(id).rank() != 4 || self.is_constant(id) {
+                continue;
+            }
+            if !graph.node(id).epilogue.is_empty() {
+                continue;
+            }
+            let operands = graph.operands(id);
+            let mut channel = 0;
+            for &operand in &operands {
+                let once = operands.iter().filter(|&&other| other == operand).count() == 1;
+                let written =
+                    !matches!(graph.node(operand).op, Op::Input(_) | Op::Reshape(_) | Op::Identity(_));
+                if once && written && !self.is_constant(operand) && !self.homes.contains_key(&operand) {
+                    self.homes.insert(operand, (id, channel));
+                }
+                channel += graph.shape(operand).dims()[1];
+            }
+        }
+    }
+
+    /// Makes room around what `id` reads for its padding.
+    fn widen_border(&mut self, graph: &Graph, id: NodeId) {
+        let padding = match &graph.node(id).op {
+            Op::Conv(conv) => conv.window.padding,
+            Op::ConvChain(chain) => chain.stages[0].conv.window.padding,
+            _ => return,
+        };
+        if self.is_constant(id) {
+            return;
+        }
+        let (owner, _) = self.home(graph.operands(id)[0]);
+        let border = self.borders.entry(owner).or_insert([0; 4]);
+        for (side, padding) in border.iter_mut().zip(padding) {
+            *side = (*side).max(padding);
+        }
+    }
+}
+
+/// Model inputs of up to this many channels are read as planes by the convolutions after them.
+const PLANAR_CHANNELS: usize = 4;

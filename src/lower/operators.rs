@@ -1,0 +1,465 @@
+//! What each operator becomes: the choice of kernel, and the views and weights it is given.
+
+use super::tiles::{self, Product};
+use super::{Binding, LowerError, Lowering, PackSource, Value, Work};
+use crate::graph::NodeId;
+use crate::kernels::chain::ChainKernel;
+use crate::kernels::conv::{ConvKernel, PackedFilter};
+use crate::kernels::depthwise::DepthwiseKernel;
+use crate::kernels::elementwise::{ElementFunction, Elementwise};
+use crate::kernels::{FusedEpilogue, FusedStep, KernelSpec, View};
+use crate::ops::{Conv, ConvChain, Epilogue, EpilogueStep, Op, Window};
+
+/// Bytes per element.
+const ELEMENT: u64 = 4;
+
+/// Lowers one activation.
+pub fn lower_node(l: &mut Lowering, id: NodeId) -> Result<(), LowerError> {
+    let graph = l.graph;
+    let (own, extra) = graph.split_operands(id);
+    let node = graph.node(id);
+    match &node.op {
+        Op::Input(_) => input(l, id),
+        Op::Parameter(_) | Op::Constant(_) => {}
+        Op::Conv(conv) => convolution(l, id, *conv, &own, &extra),
+        Op::ConvChain(chain) => conv_chain(l, id, chain, &own),
+        Op::Dense(_) => dense(l, id, &own, &extra),
+        Op::Activation(activation) => {
+            elementwise(l, id, ElementFunction::Activation(*activation), &own, &extra)
+        }
+        Op::Unary(unary) => elementwise(l, id, ElementFunction::Unary(unary.function), &own, &extra),
+        Op::Binary(binary) => elementwise(l, id, ElementFunction::Binary(binary.function), &own, &extra),
+        Op::ScaleShift(_) => scale_shift(l, id, &own, &extra),
+        Op::Identity(_) => alias(l, id, own[0]),
+        Op::Concat(concat) => concatenation(l, id, concat.axis, &own),
+        Op::Reshape(_) => reshape(l, id, own[0]),
+        Op::Transpose(transpose) => {
+            let x = l.value(own[0]);
+            let view = View {
+                dims: transpose.permutation.iter().map(|&axis| x.view.dims[axis]).collect(),
+                strides: transpose.permutation.iter().map(|&axis| x.view.strides[axis]).collect(),
+                offset: x.view.offset,
+            };
+            let y = l.allocate(id);
+            l.copy(id, &Value { view, ..x }, &y);
+        }
+        other => super::windows::lower_window(l, id, other, &own, &extra),
+    }
+    Ok(())
+}
+
+/// Copies a result to where the caller wants it.
+pub fn lower_output(l: &mut Lowering, position: usize, id: NodeId) -> Result<(), LowerError> {
+    let x = l.value(id);
+    let y = Value { view: View::row_major(l.graph.shape(id)), binding: Binding::Output(position) };
+    l.copy(id, &x, &y);
+    Ok(())
+}
+
+fn input(l: &mut Lowering, id: NodeId) {
+    let position = l.graph.inputs().iter().position(|&input| input == id).expect("an input of the graph");
+    let given = Value { view: View::row_major(l.graph.shape(id)), binding: Binding::Input(position) };
+    let wanted = l.layout.view(l.graph, id);
+    if same_memory(&wanted, &given.view) && l.layout.home(id).0 == id {
+        l.values.insert(id, given);
+    } else {
+        let y = l.allocate(id);
+        l.copy(id, &given, &y);
+    }
+}
+
+/// Whether two views of equal dims name the same elements of a buffer.
+fn same_memory(a: &View, b: &View) -> bool {
+    let strides = |view: &View| -> Vec<usize> {
+        view.dims.iter().zip(&view.strides).filter(|(dim, _)| **dim > 1).map(|(_, &stride)| stride).collect()
+    };
+    a.offset == b.offset && a.dims == b.dims && strides(a) == strides(b)
+}
+
+impl Lowering<'_> {
+    /// Where a value lies; weight expressions are brought into the weights' memory.
+    pub(super) fn value(&mut self, id: NodeId) -> Value {
+        if self.layout.is_constant(id) {
+            let binding = self.pack(PackSource::Plain { node: id });
+            return Value { view: View::row_major(self.graph.shape(id)), binding };
+        }
+        self.values[&id].clone()
+    }
+
+    /// Gives a value its place.
+    pub(super) fn allocate(&mut self, id: NodeId) -> Value {
+        let (owner, _) = self.layout.home(id);
+        let binding = match self.owned.get(&owner) {
+            Some(&binding) => binding,
+            None => {
+                let border = self.layout.border(owner);
+                let view = (border != [0; 4]).then(|| self.layout.view(self.graph, owner));
+                let elements = self.layout.buffer_elements(self.graph, owner);
+                let binding = self.buffer(elements, view);
+                self.owned.insert(owner, binding);
+                binding
+            }
+        };
+        let value = Value { view: self.layout.view(self.graph, id), binding };
+        self.values.insert(id, value.clone());
+        value
+    }
+
+    /// A value as a row-major array without gaps.
+    pub(super) fn row_major(&mut self, id: NodeId) -> Value {
+        let x = self.value(id);
+        if x.view.is_row_major() {
+            return x;
+        }
+        let y = Value {
+            view: View::row_major(self.graph.shape(id)),
+            binding: self.buffer(self.graph.shape(id).elements(), None),
+        };
+        self.copy(id, &x, &y);
+        y
+    }
+
+    /// Copies between views of equal dims.
+    pub(super) fn copy(&mut self, layer: NodeId, from: &Value, to: &Value) {
+        let kernel = Elementwise {
+            function: ElementFunction::Copy,
+            inputs: vec![from.view.clone()],
+            output: to.view.clone(),
+            epilogue: FusedEpilogue::default(),
+        };
+        let work = Work { activation_bytes: self.bytes(&[from, to]), ..Work::default() };
+        self.step(layer, KernelSpec::Elementwise(kernel), vec![from.binding, to.binding], work);
+    }
+
+    /// Bytes of those values that are activations.
+    pub(super) fn bytes(&self, values: &[&Value]) -> u64 {
+        let activations = values.iter().filter(|value| !matches!(value.binding, Binding::Weights(_)));
+        activations.map(|value| value.view.elements() as u64 * ELEMENT).sum()
+    }
+
+    /// The epilogue of a node, with its operands' places, in views of the node's own dims.
+    pub(super) fn epilogue(
+        &mut self,
+        epilogue: &Epilogue,
+        operands: &[NodeId],
+    ) -> (FusedEpilogue, Vec<Value>) {
+        let mut steps = Vec::new();
+        let mut values = Vec::new();
+        let mut operands = operands.iter();
+        for step in &epilogue.0 {
+            let these: Vec<Value> =
+                operands.by_ref().take(step.operands()).map(|&operand| self.value(operand)).collect();
+            steps.push(match step {
+                EpilogueStep::Activation(activation) => FusedStep::Activation(*activation),
+                EpilogueStep::ScaleShift => FusedStep::ScaleShift { channels: these[0].view.elements() },
+                EpilogueStep::Add => FusedStep::Add(these[0].view.clone()),
+                EpilogueStep::Mul => FusedStep::Mul(these[0].view.clone()),
+            });
+            values.extend(these);
+        }
+        (FusedEpilogue(steps), values)
+    }
+}
+
+pub(super) fn bindings(values: &[Value]) -> impl Iterator<Item = Binding> + '_ {
+    values.iter().map(|value| value.binding)
+}
+
+/// `id` is `x` under another name and shape.
+fn alias(l: &mut Lowering, id: NodeId, x: NodeId) {
+    let value = l.value(x);
+    l.values.insert(id, value);
+}
+
+fn reshape(l: &mut Lowering, id: NodeId, x: NodeId) {
+    let shape = l.graph.shape(id);
+    let source = l.row_major(x);
+    let reshaped = Value {
+        view: View { offset: source.view.offset, ..View::row_major(shape) },
+        binding: source.binding,
+    };
+    if same_memory(&l.layout.view(l.graph, id), &reshaped.view) && l.layout.home(id).0 == id {
+        l.values.insert(id, reshaped);
+    } else {
+        let y = l.allocate(id);
+        l.copy(id, &reshaped, &y);
+    }
+}
+
+fn concatenation(l: &mut Lowering, id: NodeId, axis: usize, operands: &[NodeId]) {
+    let y = l.allocate(id);
+    let mut start = 0;
+    for &operand in operands {
+        let x = l.value(operand);
+        let extent = x.view.dims[axis];
+        let mut part = y.clone();
+        part.view.dims[axis] = extent;
+        part.view.offset += start * part.view.strides[axis];
+        if x.binding != part.binding || x.view != part.view {
+            l.copy(id, &x, &part);
+        }
+        start += extent;
+    }
+}
+
+fn elementwise(l: &mut Lowering, id: NodeId, function: ElementFunction, own: &[NodeId], extra: &[NodeId]) {
+    let operands: Vec<Value> = own.iter().map(|&operand| l.value(operand)).collect();
+    element_kernel(l, id, function, operands, extra);
+}
+
+fn scale_shift(l: &mut Lowering, id: NodeId, own: &[NodeId], extra: &[NodeId]) {
+    let rank = l.graph.shape(id).rank();
+    let mut operands: Vec<Value> = own.iter().map(|&operand| l.value(operand)).collect();
+    for operand in &mut operands[1..] {
+        operand.view = operand.view.along_axis_1(rank);
+    }
+    element_kernel(l, id, ElementFunction::ScaleShift, operands, extra);
+}
+
+pub(super) fn element_kernel(
+    l: &mut Lowering,
+    id: NodeId,
+    function: ElementFunction,
+    operands: Vec<Value>,
+    extra: &[NodeId],
+) {
+    let shape = l.graph.shape(id).clone();
+    let (epilogue, extra) = l.epilogue(&l.graph.node(id).epilogue, extra);
+    let y = l.allocate(id);
+    let kernel = Elementwise {
+        function,
+        inputs: operands.iter().map(|operand| operand.view.broadcast_to(&shape)).collect(),
+        output: y.view.clone(),
+        epilogue,
+    };
+    let values: Vec<Value> = operands.into_iter().chain(extra).chain([y]).collect();
+    let work = Work { activation_bytes: l.bytes(&values.iter().collect::<Vec<_>>()), ..Work::default() };
+    l.step(id, KernelSpec::Elementwise(kernel), bindings(&values).collect(), work);
+}
+
+fn convolution(l: &mut Lowering, id: NodeId, conv: Conv, own: &[NodeId], extra: &[NodeId]) {
+    let [o, i, kh, kw] = l.graph.shape(own[1]).dims()[..] else { unreachable!("inferred") };
+    let x = l.value(own[0]);
+    let (epilogue, extra) = l.epilogue(&l.graph.node(id).epilogue, extra);
+    let y = l.allocate(id);
+    if i == 1 && conv.groups == o && x.view.strides[1] == 1 {
+        return depthwise(l, id, conv.window, [kh, kw], own, x, y, epilogue, extra);
+    }
+    let source = Filter { weight: own[1], bias: own.get(2).copied(), kernel: [kh, kw] };
+    product(l, id, source, conv.window, conv.groups, x, y, epilogue, extra);
+}
+
+/// Where the weights of a convolution come from.
+struct Filter {
+    weight: NodeId,
+    bias: Option<NodeId>,
+    kernel: [usize; 2],
+}
+
+/// A convolution or dense layer as an implicit matrix product.
+#[expect(clippy::too_many_arguments, reason = "the parts of one kernel")]
+fn product(
+    l: &mut Lowering,
+    id: NodeId,
+    filter: Filter,
+    window: Window,
+    groups: usize,
+    mut x: Value,
+    mut y: Value,
+    mut epilogue: FusedEpilogue,
+    extra: Vec<Value>,
+) {
+    let activation_bytes = l.bytes(&[&x, &y]) + l.bytes(&extra.iter().collect::<Vec<_>>());
+    if filter.kernel == [1, 1] && window == Window::default() && groups == 1 {
+        join_pixels(&mut x.view, &mut y.view, &mut epilogue);
+    }
+    let [images, _, rows, columns] = y.view.dims[..] else { unreachable!("rank 4") };
+    let shape = Product {
+        rows,
+        columns,
+        outputs: y.view.dims[1] / groups,
+        reduction: filter.kernel[0] * filter.kernel[1] * x.view.dims[1] / groups,
+        input_per_pixel: x.view.dims[1] / groups * window.stride[0] * window.stride[1],
+    };
+    let tile = tiles::choose_tile(&shape, l.target);
+    let blocking = tiles::choose_blocking(&shape, tile, l.target, if groups > 1 { groups } else { images });
+    let kernel = ConvKernel {
+        x: x.view.clone(),
+        y: y.view.clone(),
+        kernel: filter.kernel,
+        window,
+        groups,
+        epilogue,
+        tile,
+        blocking,
+    };
+    let packed = kernel.packed_filter(l.lanes());
+    let (weights, bias) = pack_filter(l, &filter, packed);
+    let work = Work {
+        multiply_adds: kernel.multiply_adds(),
+        activation_bytes,
+        weight_bytes: (packed.elements() + packed.bias_elements()) as u64 * ELEMENT,
+    };
+    let bindings =
+        [x.binding, weights, bias].into_iter().chain(bindings(&extra)).chain([y.binding]).collect();
+    l.step(id, KernelSpec::Conv(kernel), bindings, work);
+}
+
+fn pack_filter(l: &mut Lowering, filter: &Filter, packed: PackedFilter) -> (Binding, Binding) {
+    let taps = filter.kernel[0] * filter.kernel[1];
+    let weights = l.pack(PackSource::Filter { weight: filter.weight, taps, packed });
+    let bias = l.pack(PackSource::Bias { bias: filter.bias, packed });
+    (weights, bias)
+}
+
+/// Makes one row of all pixels of all images, where each of the views has them at even distances: a 1×1
+/// convolution does not care where rows end.
+fn join_pixels(x: &mut View, y: &mut View, epilogue: &mut FusedEpilogue) {
+    let operands = epilogue.0.iter().filter_map(|step| match step {
+        FusedStep::Add(view) | FusedStep::Mul(view) => Some(view),
+        FusedStep::Activation(_) | FusedStep::ScaleShift { .. } => None,
+    });
+    let joined: Option<Vec<View>> = [&*x, &*y].into_iter().chain(operands).map(View::joined_pixels).collect();
+    let Some(joined) = joined else { return };
+    let mut joined = joined.into_iter();
+    let mut next = || joined.next().expect("one for each view");
+    *x = next();
+    *y = next();
+    for step in &mut epilogue.0 {
+        if let FusedStep::Add(view) | FusedStep::Mul(view) = step {
+            *view = next();
+        }
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one kernel")]
+fn depthwise(
+    l: &mut Lowering,
+    id: NodeId,
+    window: Window,
+    kernel: [usize; 2],
+    own: &[NodeId],
+    x: Value,
+    y: Value,
+    epilogue: FusedEpilogue,
+    extra: Vec<Value>,
+) {
+    let [_, channels, height, width] = y.view.dims[..] else { unreachable!("rank 4") };
+    let kernel = DepthwiseKernel {
+        x: x.view.clone(),
+        y: y.view.clone(),
+        kernel,
+        window,
+        epilogue,
+        columns: tiles::depthwise_columns(width, kernel[1], l.target),
+        rows: tiles::rows_of(tiles::STREAMED_ELEMENTS, 2 * channels * width, height),
+    };
+    let (weights, bias) = pack_depthwise(l, own[1], own.get(2).copied());
+    let work = Work {
+        multiply_adds: kernel.multiply_adds(),
+        activation_bytes: l.bytes(&[&x, &y]) + l.bytes(&extra.iter().collect::<Vec<_>>()),
+        weight_bytes: (channels * (kernel.kernel[0] * kernel.kernel[1] + 1)) as u64 * ELEMENT,
+    };
+    let bindings =
+        [x.binding, weights, bias].into_iter().chain(bindings(&extra)).chain([y.binding]).collect();
+    l.step(id, KernelSpec::Depthwise(kernel), bindings, work);
+}
+
+fn pack_depthwise(l: &mut Lowering, weight: NodeId, bias: Option<NodeId>) -> (Binding, Binding) {
+    let channels = l.graph.shape(weight).dims()[0];
+    let weights = l.pack(PackSource::Depthwise { weight });
+    let bias = l.pack(match bias {
+        Some(node) => PackSource::Plain { node },
+        None => PackSource::Zeros { elements: channels },
+    });
+    (weights, bias)
+}
+
+fn conv_chain(l: &mut Lowering, id: NodeId, chain: &ConvChain, own: &[NodeId]) {
+    let [first, second] = &chain.stages[..] else { unreachable!("chains have two stages") };
+    let mut operands = own[1..].iter().copied();
+    let mut stage = |stage: &crate::ops::ConvStage| {
+        let weight = operands.next().expect("inferred");
+        let bias = stage.has_bias.then(|| operands.next().expect("inferred"));
+        let extra: Vec<NodeId> = operands.by_ref().take(stage.epilogue.operands()).collect();
+        (weight, bias, extra)
+    };
+    let (depthwise_weight, depthwise_bias, depthwise_extra) = stage(first);
+    let (pointwise_weight, pointwise_bias, pointwise_extra) = stage(second);
+    let x = l.value(own[0]);
+    let (depthwise_epilogue, depthwise_extra) = l.epilogue(&first.epilogue, &depthwise_extra);
+    let (pointwise_epilogue, pointwise_extra) = l.epilogue(&second.epilogue, &pointwise_extra);
+    let y = l.allocate(id);
+    let [_, _, kh, kw] = l.graph.shape(depthwise_weight).dims()[..] else { unreachable!("inferred") };
+    let [_, outputs, height, width] = y.view.dims[..] else { unreachable!("rank 4") };
+    let channels = x.view.dims[1];
+    let rows = tiles::rows_of(tiles::SCRATCH_ELEMENTS, channels * width, height);
+    let shape = Product { rows, columns: width, outputs, reduction: channels, input_per_pixel: channels };
+    let kernel = ChainKernel {
+        x: x.view.clone(),
+        y: y.view.clone(),
+        kernel: [kh, kw],
+        window: first.conv.window,
+        depthwise_epilogue,
+        pointwise_epilogue,
+        columns: tiles::depthwise_columns(width, kw, l.target),
+        tile: tiles::choose_tile(&shape, l.target),
+        rows,
+    };
+    let packed = kernel.packed_filter(l.lanes());
+    let depthwise = pack_depthwise(l, depthwise_weight, depthwise_bias);
+    let filter = Filter { weight: pointwise_weight, bias: pointwise_bias, kernel: [1, 1] };
+    let pointwise = pack_filter(l, &filter, packed);
+    let extra: Vec<Value> = depthwise_extra.into_iter().chain(pointwise_extra).collect();
+    let work = Work {
+        multiply_adds: kernel.multiply_adds(),
+        activation_bytes: l.bytes(&[&x, &y]) + l.bytes(&extra.iter().collect::<Vec<_>>()),
+        weight_bytes: (packed.elements() + packed.bias_elements() + channels * (kh * kw + 1)) as u64
+            * ELEMENT,
+    };
+    let bindings = [x.binding, depthwise.0, depthwise.1, pointwise.0, pointwise.1]
+        .into_iter()
+        .chain(bindings(&extra))
+        .chain([y.binding, Binding::Scratch])
+        .collect();
+    l.step(id, KernelSpec::Chain(kernel), bindings, work);
+}
+
+fn dense(l: &mut Lowering, id: NodeId, own: &[NodeId], extra: &[NodeId]) {
+    let graph = l.graph;
+    let epilogue = &graph.node(id).epilogue;
+    let (mut epilogue, extra) = l.epilogue(epilogue, extra);
+    // A flattened image is multiplied where it lies: a convolution whose kernel is the whole image.
+    let flattened = matches!(graph.node(own[0]).op, Op::Reshape(_))
+        .then(|| graph.operands(own[0])[0])
+        .filter(|&image| graph.shape(image).nchw().is_some_and(|(n, ..)| n == graph.shape(id).dims()[0]))
+        .filter(|&image| !l.layout.is_constant(image));
+    let (x, kernel) = match flattened {
+        Some(image) => {
+            let x = l.value(image);
+            let kernel = [x.view.dims[2], x.view.dims[3]];
+            (x, kernel)
+        }
+        None => {
+            let x = l.value(own[0]);
+            (Value { view: as_pixels(&x.view), ..x }, [1, 1])
+        }
+    };
+    let y = l.allocate(id);
+    let y = Value { view: as_pixels(&y.view), ..y };
+    for step in &mut epilogue.0 {
+        if let FusedStep::Add(view) | FusedStep::Mul(view) = step {
+            *view = as_pixels(view);
+        }
+    }
+    let filter = Filter { weight: own[1], bias: own.get(2).copied(), kernel };
+    product(l, id, filter, Window::default(), 1, x, y, epilogue, extra);
+}
+
+/// `[n, c]` as `[n, c, 1, 1]`.
+fn as_pixels(view: &View) -> View {
+    let mut view = view.clone();
+    view.dims.extend([1, 1]);
+    view.strides.extend([0, 0]);
+    view
+}

@@ -1,0 +1,125 @@
+//! Register tiles and blocks, chosen for each shape by a model of the core.
+
+use crate::codegen::target::InstructionSet;
+use crate::kernels::conv::{Blocking, Tile};
+
+/// The matrix product that a convolution is: `rows · columns` output pixels × `outputs` channels of one group,
+/// `reduction` products for each.
+#[derive(Clone, Copy, Debug)]
+pub struct Product {
+    pub rows: usize,
+    pub columns: usize,
+    pub outputs: usize,
+    pub reduction: usize,
+    /// Elements of the input that one output pixel adds to a block's footprint, about.
+    pub input_per_pixel: usize,
+}
+
+/// Multiply-adds that one grid point should hold at least, so that handing it to a thread costs little: some 20 µs.
+const GRAIN: usize = 1 << 20;
+
+/// Elements of input and output that a block of pixels may touch: half of a 512 KB cache.
+const BLOCK_ELEMENTS: usize = 64 * 1024;
+
+/// Elements of weights that stay in the second-level cache while blocks of pixels pass.
+const RESIDENT_WEIGHTS: usize = 96 * 1024;
+
+/// The tile with the fewest cycles over the whole output, remainders included.
+pub fn choose_tile(product: &Product, target: InstructionSet) -> Tile {
+    let lanes = target.lanes();
+    let all_vectors = product.outputs.div_ceil(lanes);
+    let mut best = (f64::INFINITY, Tile { rows: 1, columns: 1, vectors: 1 });
+    for vectors in 1..=all_vectors.min(12) {
+        for columns in 1..=product.columns.min(16) {
+            for rows in 1..=product.rows.min(if columns == product.columns { 8 } else { 1 }) {
+                let tile = Tile { rows, columns, vectors };
+                if !fits(tile, target) {
+                    continue;
+                }
+                let cycles = cycles(product, tile, target);
+                if cycles < best.0 {
+                    best = (cycles, tile);
+                }
+            }
+        }
+    }
+    best.1
+}
+
+/// Whether accumulators, a row of weights and the broadcast element fit the registers.
+fn fits(tile: Tile, target: InstructionSet) -> bool {
+    let accumulators = tile.rows * tile.columns * tile.vectors;
+    accumulators + tile.vectors + 1 <= target.registers()
+}
+
+/// Cycles of the whole product by this tile.
+fn cycles(product: &Product, tile: Tile, target: InstructionSet) -> f64 {
+    let lanes = target.lanes();
+    let panel = tile.vectors * lanes;
+    let stretches =
+        |extent: usize, step: usize| [(extent / step, step), (usize::from(extent % step > 0), extent % step)];
+    let mut total = 0.0;
+    for (row_tiles, rows) in stretches(product.rows, tile.rows) {
+        for (column_tiles, columns) in stretches(product.columns, tile.columns) {
+            for (panels, channels) in stretches(product.outputs, panel) {
+                let tiles = row_tiles * column_tiles * panels;
+                if tiles == 0 {
+                    continue;
+                }
+                let (pixels, vectors) = ((rows * columns) as f64, channels.div_ceil(lanes) as f64);
+                // Two vector operations a cycle up to 256 bits, one of 512; as many loads; broadcasts of single
+                // elements two a cycle; a multiply-add's result after four cycles.
+                let per_cycle = if lanes == 16 { 1.0 } else { 2.0 };
+                let multiply = pixels * vectors / per_cycle;
+                let load = pixels / 2.0 + vectors / per_cycle;
+                let step = multiply.max(load).max(4.0);
+                let edges = 20.0 + pixels * vectors * 3.0;
+                total += tiles as f64 * (product.reduction as f64 * step + edges);
+            }
+        }
+    }
+    total
+}
+
+/// Cuts a product into grid points for `images` (or groups).
+pub fn choose_blocking(product: &Product, tile: Tile, target: InstructionSet, images: usize) -> Blocking {
+    let panel = tile.vectors * target.lanes();
+    let (extent, unit, across) = if product.rows > 1 {
+        (product.rows, tile.rows, product.columns)
+    } else {
+        (product.columns, tile.columns, 1)
+    };
+    let weights = product.outputs * product.reduction;
+    let total = product.rows * product.columns * weights;
+    let points = (total / GRAIN).clamp(1, 64);
+    let footprint = across * (product.input_per_pixel + product.outputs.min(panel));
+    let fitting = (BLOCK_ELEMENTS / footprint.max(1)).max(1);
+    if weights <= RESIDENT_WEIGHTS || extent > 4 * fitting {
+        let wanted = extent.div_ceil(points.div_ceil(images));
+        let pixels = wanted.min(fitting).next_multiple_of(unit).min(extent.next_multiple_of(unit));
+        return Blocking { pixels, channels: product.outputs };
+    }
+    // Weights dominate: let each grid point keep its own share of them.
+    let panels = product.outputs.div_ceil(panel);
+    let channels = panels.div_ceil(points.div_ceil(images)) * panel;
+    Blocking { pixels: extent, channels: channels.min(product.outputs.next_multiple_of(panel)) }
+}
+
+/// Elements of input and output that a grid point of a memory-bound kernel touches: some 256 KB.
+pub const STREAMED_ELEMENTS: usize = 64 * 1024;
+
+/// Elements of scratch memory between the halves of a fused pair: a quarter of a 512 KB cache.
+pub const SCRATCH_ELEMENTS: usize = 32 * 1024;
+
+/// How many rows of `elements_per_row` a budget of elements holds, at least one.
+pub fn rows_of(budget: usize, elements_per_row: usize, rows: usize) -> usize {
+    (budget / elements_per_row.max(1)).clamp(1, rows)
+}
+
+/// How many neighbouring pixels a depthwise kernel computes together: a divisor of the width where there is one that
+/// leaves registers for a row of weights and the input.
+pub fn depthwise_columns(width: usize, kernel_width: usize, target: InstructionSet) -> usize {
+    let most = target.registers().saturating_sub(kernel_width + 2).clamp(1, 8);
+    let fewest = most.div_ceil(2).max(1);
+    (fewest..=most).rev().find(|columns| width % columns == 0).unwrap_or(most.min(width))
+}
