@@ -8,3 +8,4 @@ pub mod jit;
 pub mod module;
 pub mod target;
 pub mod vector;
+pub mod x64;

@@ -1,0 +1,168 @@
+//! Where the parameters, pointers and loop counters live: general-purpose registers, or else stack slots.
+
+use std::collections::{HashMap, HashSet};
+
+use iced_x86::Register;
+
+use super::folding::Folded;
+use super::linear_scan::{Request, allocate};
+use super::liveness::{Lives, reads, writes};
+use super::steps::Step;
+use crate::codegen::vector::{GRID_RANK, Index, Kernel, Pointer, Reg};
+
+/// The register that code may use at any time, and nothing lives in.
+pub const SCRATCH: Register = Register::RAX;
+
+/// The registers for values: first those that a function may overwrite, the parameters' among them.
+const REGISTERS: [Register; 14] = [
+    Register::RDI,
+    Register::RSI,
+    Register::RDX,
+    Register::RCX,
+    Register::R8,
+    Register::R9,
+    Register::R10,
+    Register::R11,
+    Register::RBX,
+    Register::RBP,
+    Register::R12,
+    Register::R13,
+    Register::R14,
+    Register::R15,
+];
+
+/// How many of them need not be saved.
+const CALLER_SAVED: usize = 8;
+
+/// A 64-bit integer of the generated code.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Scalar {
+    /// The table of buffers.
+    Table,
+    /// A grid coordinate or a loop's counter.
+    Index(Index),
+    Pointer(Pointer),
+}
+
+impl Scalar {
+    /// The register that a parameter arrives in.
+    fn parameter(&self) -> Option<usize> {
+        match *self {
+            Scalar::Table => Some(0),
+            Scalar::Index(Index(coordinate)) if coordinate < GRID_RANK => Some(1 + coordinate),
+            _ => None,
+        }
+    }
+}
+
+/// Where a scalar lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Home {
+    Register(Register),
+    /// The number of a stack slot of eight bytes.
+    Slot(usize),
+}
+
+/// The homes of a kernel's scalars.
+pub struct Scalars {
+    homes: HashMap<Scalar, Home>,
+    /// Loops whose counters a branch asks for.
+    asked: HashSet<Index>,
+    pub slots: usize,
+}
+
+impl Scalars {
+    pub fn home(&self, scalar: &Scalar) -> Home {
+        self.homes[scalar]
+    }
+
+    /// Whether a loop's counter must hold the index, rather than the rounds that remain.
+    pub fn counts_up(&self, index: Index) -> bool {
+        self.asked.contains(&index)
+    }
+
+    /// The registers in use that a function must preserve.
+    pub fn saved(&self) -> Vec<Register> {
+        let is_used = |register: &&Register| self.homes.values().any(|home| *home == Home::Register(**register));
+        REGISTERS[CALLER_SAVED..].iter().filter(is_used).copied().collect()
+    }
+
+    /// The parameters that must be stored on entry: the registers they arrive in and their slots.
+    pub fn stored_parameters(&self) -> Vec<(Register, usize)> {
+        let mut stored: Vec<_> = (self.homes.iter())
+            .filter_map(|(scalar, home)| match (scalar.parameter(), *home) {
+                (Some(parameter), Home::Slot(slot)) => Some((REGISTERS[parameter], slot)),
+                _ => None,
+            })
+            .collect();
+        stored.sort_by_key(|&(_, slot)| slot);
+        stored
+    }
+}
+
+/// Finds a home for every scalar of the steps.
+pub fn place(steps: &[Step<'_>], kernel: &Kernel, folded: &HashMap<Reg, Folded<'_>>) -> Scalars {
+    let mut lives = Lives::new();
+    let mut asked = HashSet::new();
+    for (position, step) in steps.iter().enumerate() {
+        lives.step(position, step);
+        let (read, write) = (reads(position), writes(position));
+        match step {
+            Step::Base(pointer) => {
+                lives.touch(&Scalar::Table, 0);
+                lives.touch(&Scalar::Table, read);
+                for term in &pointer.terms {
+                    lives.touch(&Scalar::Index(term.0), 0);
+                    lives.touch(&Scalar::Index(term.0), read);
+                }
+                lives.touch(&Scalar::Pointer(pointer.clone()), write);
+            }
+            Step::Start { to, from } => {
+                lives.touch(&Scalar::Pointer(from.clone()), read);
+                lives.touch(&Scalar::Pointer(to.clone()), write);
+            }
+            Step::Enter { index, .. } if kernel.extents[index.0] > 1 => {
+                lives.touch(&Scalar::Index(*index), write);
+            }
+            Step::Advance { pointer, .. } => lives.touch(&Scalar::Pointer(pointer.clone()), write),
+            Step::Exit { index, .. } if kernel.extents[index.0] > 1 => {
+                lives.touch(&Scalar::Index(*index), write);
+            }
+            Step::If { index, .. } => {
+                asked.insert(*index);
+                if index.0 < GRID_RANK {
+                    lives.touch(&Scalar::Index(*index), 0);
+                }
+                lives.touch(&Scalar::Index(*index), read);
+            }
+            Step::Inst(inst) => {
+                let own = inst.address().filter(|_| inst.dst().is_none_or(|dst| !folded.contains_key(&dst)));
+                let sources = inst.sources();
+                let others = sources.iter().filter_map(|reg| folded.get(reg)).map(|folded| folded.at);
+                for address in own.into_iter().chain(others) {
+                    lives.touch(&Scalar::Pointer(Pointer::of(address)), read);
+                }
+            }
+            Step::Enter { .. } | Step::Exit { .. } | Step::Else { .. } | Step::EndIf => {}
+        }
+    }
+    let mut intervals: Vec<_> = lives.finish().into_iter().collect();
+    intervals.sort_by_key(|(scalar, interval)| (interval.start, interval.end, scalar.parameter()));
+    let requests: Vec<Request> = (intervals.iter())
+        .map(|(scalar, interval)| Request { interval: *interval, like: None, wish: scalar.parameter() })
+        .collect();
+    let mut slots = 0;
+    let homes = (intervals.into_iter().zip(allocate(&requests, REGISTERS.len())))
+        .map(|((scalar, _), register)| {
+            let home = register.map_or_else(
+                || {
+                    slots += 1;
+                    Home::Slot(slots - 1)
+                },
+                |register| Home::Register(REGISTERS[register]),
+            );
+            (scalar, home)
+        })
+        .collect();
+    Scalars { homes, asked, slots }
+}
