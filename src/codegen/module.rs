@@ -11,6 +11,7 @@ use cranelift_module::{FuncId, Linkage, Module, ModuleError};
 use super::clif;
 use super::target::InstructionSet;
 use super::vector::{self, Kernel};
+use super::x64::{self, Width};
 
 /// Why kernels could not be compiled.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,8 @@ pub enum CodegenFailure {
     Invalid(#[from] vector::VerifyError),
     #[error("kernel '{kernel}': {source}")]
     Cranelift { kernel: String, source: Box<CodegenError> },
+    #[error(transparent)]
+    Assembler(#[from] x64::EmitError),
     #[error(transparent)]
     Module(#[from] Box<ModuleError>),
     #[error("this machine is not supported: {0}")]
@@ -73,19 +76,24 @@ pub fn compile(
     isa: &OwnedTargetIsa,
 ) -> Result<MachineCode, CodegenFailure> {
     vector::verify(kernel)?;
-    match target {
-        InstructionSet::Baseline | InstructionSet::Avx2 | InstructionSet::Avx512 => {
-            let mut context = Context::for_function(clif_function(kernel, isa));
-            let code = context.compile(&**isa, &mut ControlPlane::default()).map_err(|error| {
-                CodegenFailure::Cranelift { kernel: kernel.name.clone(), source: Box::new(error.inner) }
-            })?;
-            assert!(code.buffer.relocs().is_empty(), "kernel '{}' refers to other symbols", kernel.name);
-            Ok(MachineCode {
-                bytes: code.code_buffer().to_vec(),
-                alignment: u64::from(code.buffer.alignment).max(32),
-            })
-        }
-    }
+    let width = match target {
+        InstructionSet::Baseline => return compile_clif(kernel, isa),
+        InstructionSet::Avx2 => Width::Avx2,
+        InstructionSet::Avx512 => Width::Avx512,
+    };
+    Ok(MachineCode { bytes: x64::emit(kernel, width)?, alignment: x64::ALIGNMENT })
+}
+
+fn compile_clif(kernel: &Kernel, isa: &OwnedTargetIsa) -> Result<MachineCode, CodegenFailure> {
+    let mut context = Context::for_function(clif_function(kernel, isa));
+    let code = context.compile(&**isa, &mut ControlPlane::default()).map_err(|error| {
+        CodegenFailure::Cranelift { kernel: kernel.name.clone(), source: Box::new(error.inner) }
+    })?;
+    assert!(code.buffer.relocs().is_empty(), "kernel '{}' refers to other symbols", kernel.name);
+    Ok(MachineCode {
+        bytes: code.code_buffer().to_vec(),
+        alignment: u64::from(code.buffer.alignment).max(32),
+    })
 }
 
 /// Compiles `kernels` on `threads` threads and defines them in `module`, in order.

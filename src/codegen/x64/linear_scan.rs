@@ -34,7 +34,8 @@ pub fn allocate(requests: &[Request], registers: usize) -> Vec<Option<usize>> {
         let register = register.or_else(|| {
             let cheapest = (0..registers)
                 .min_by(|&r, &s| {
-                    let cost = |register: usize| owners[register].map_or(f32::INFINITY, |o| cost(requests[o]));
+                    let cost =
+                        |register: usize| owners[register].map_or(f32::INFINITY, |o| cost(requests[o]));
                     cost(r).total_cmp(&cost(s))
                 })
                 .expect("there are registers");

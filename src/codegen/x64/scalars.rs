@@ -83,7 +83,8 @@ impl Scalars {
 
     /// The registers in use that a function must preserve.
     pub fn saved(&self) -> Vec<Register> {
-        let is_used = |register: &&Register| self.homes.values().any(|home| *home == Home::Register(**register));
+        let is_used =
+            |register: &&Register| self.homes.values().any(|home| *home == Home::Register(**register));
         REGISTERS[CALLER_SAVED..].iter().filter(is_used).copied().collect()
     }
 

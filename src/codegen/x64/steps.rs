@@ -8,18 +8,36 @@ pub enum Step<'k> {
     /// The entry's pointer: a buffer's base from the table, plus the grid coordinates' terms.
     Base(Pointer),
     /// Before a loop: `to` starts where `from` stands.
-    Start { to: Pointer, from: Pointer },
+    Start {
+        to: Pointer,
+        from: Pointer,
+    },
     /// A loop begins. It runs at least once.
-    Enter { index: Index, exit: usize },
+    Enter {
+        index: Index,
+        exit: usize,
+    },
     /// At a loop's end: the pointer moves on, by `stride` elements.
-    Advance { pointer: Pointer, stride: i64 },
+    Advance {
+        pointer: Pointer,
+        stride: i64,
+    },
     /// A loop ends.
-    Exit { index: Index, enter: usize },
+    Exit {
+        index: Index,
+        enter: usize,
+    },
     Inst(&'k Inst),
     /// Continues at the step after `otherwise`, an [`Step::Else`], unless `index < below`.
-    If { index: Index, below: usize, otherwise: usize },
+    If {
+        index: Index,
+        below: usize,
+        otherwise: usize,
+    },
     /// The first arm is done: continues at `end`, an [`Step::EndIf`].
-    Else { end: usize },
+    Else {
+        end: usize,
+    },
     EndIf,
 }
 
