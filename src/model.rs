@@ -68,6 +68,6 @@ impl Model {
         let graph = self.graph()?;
         let arrays = weights.iter().map(|(key, value)| (key, value.shape()));
         weights::bind(&graph, arrays).check(true)?;
-        Ok(runtime::compile(&graph, weights, options)?)
+        Ok(runtime::compile(&graph, options)?.bind(weights)?)
     }
 }

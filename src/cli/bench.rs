@@ -63,8 +63,8 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let weights = args.weights.load(&graph, &args.model.model, true)?;
     let inputs = inputs::gather(&graph, &[], &PictureArgs::default(), 0)?;
 
-    let mut fused = Contender::new(runtime::compile(&graph, &weights.weights, &fused_options)?);
-    let mut unfused = Contender::new(runtime::compile(&graph, &weights.weights, &unfused_options)?);
+    let mut fused = Contender::new(runtime::compile(&graph, &fused_options)?.bind(&weights.weights)?);
+    let mut unfused = Contender::new(runtime::compile(&graph, &unfused_options)?.bind(&weights.weights)?);
     let difference = difference(&fused.executable.run(&inputs)?, &unfused.executable.run(&inputs)?);
     measure(&mut fused, &mut unfused, &inputs, args.seconds)?;
     let layers = match args.layers || plot.is_some() {
@@ -129,11 +129,11 @@ impl Contender {
     }
 
     fn multiply_adds(&self) -> u64 {
-        self.executable.steps().iter().map(|step| step.multiply_adds).sum()
+        self.executable.steps().iter().map(|step| step.work.multiply_adds).sum()
     }
 
     fn activation_bytes(&self) -> u64 {
-        self.executable.steps().iter().map(|step| step.activation_bytes).sum()
+        self.executable.steps().iter().map(|step| step.work.activation_bytes).sum()
     }
 }
 

@@ -22,7 +22,7 @@ impl<'a> Engine<'a> {
     ) -> Result<Self, Failure> {
         Ok(match backend {
             Backend::Interpreter => Engine::Interpreter { graph, weights },
-            _ => Engine::Compiled(Box::new(runtime::compile(graph, weights, options)?)),
+            _ => Engine::Compiled(Box::new(runtime::compile(graph, options)?.bind(weights)?)),
         })
     }
 

@@ -45,7 +45,7 @@ pub fn side_by_side(fused: (&[StepInfo], &[f64]), unfused: (&[StepInfo], &[f64])
             kernel: step.kernel.clone(),
             fused: seconds,
             unfused: 0.0,
-            multiply_adds: step.multiply_adds,
+            multiply_adds: step.work.multiply_adds,
         });
     }
     for (step, &seconds) in unfused.0.iter().zip(unfused.1) {
@@ -56,7 +56,7 @@ pub fn side_by_side(fused: (&[StepInfo], &[f64]), unfused: (&[StepInfo], &[f64])
                 kernel: step.kernel.clone(),
                 fused: 0.0,
                 unfused: seconds,
-                multiply_adds: step.multiply_adds,
+                multiply_adds: step.work.multiply_adds,
             }),
         }
     }
@@ -94,9 +94,7 @@ mod tests {
         StepInfo {
             layers: layers.iter().map(|layer| (*layer).to_owned()).collect(),
             kernel: layers.join("+"),
-            multiply_adds: 1,
-            activation_bytes: 0,
-            weight_bytes: 0,
+            work: crate::lower::Work { multiply_adds: 1, ..Default::default() },
         }
     }
 

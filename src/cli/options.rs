@@ -7,6 +7,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 
 use super::failure::Failure;
+use crate::codegen::target::InstructionSet;
 use crate::graph::Graph;
 use crate::runtime::{CompileOptions, Isa};
 use crate::weights::{self, WeightFile, Weights};
@@ -185,9 +186,9 @@ impl CompileArgs {
         check_passes(&self.disable)?;
         let isa = match self.isa {
             IsaArg::Auto => Isa::Auto,
-            IsaArg::Avx512 => Isa::Avx512,
-            IsaArg::Avx2 => Isa::Avx2,
-            IsaArg::Baseline => Isa::Baseline,
+            IsaArg::Avx512 => Isa::Exactly(InstructionSet::Avx512),
+            IsaArg::Avx2 => Isa::Exactly(InstructionSet::Avx2),
+            IsaArg::Baseline => Isa::Exactly(InstructionSet::Baseline),
         };
         Ok(CompileOptions {
             fuse: !self.no_fuse,

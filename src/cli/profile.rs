@@ -38,7 +38,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let graph = args.model.load()?.graph;
     let weights = args.weights.load(&graph, &args.model.model, true)?;
     let inputs = inputs::gather(&graph, &[], &PictureArgs::default(), 0)?;
-    let mut executable = runtime::compile(&graph, &weights.weights, &options)?;
+    let mut executable = runtime::compile(&graph, &options)?.bind(&weights.weights)?;
     executable.run(&inputs)?;
 
     let mut runs = Vec::new();
@@ -63,9 +63,9 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
                     "algorithm": step.kernel,
                     "ms": seconds * 1e3,
                     "share": seconds / total,
-                    "gflops": gflops(step.multiply_adds, seconds),
-                    "activation_bytes": step.activation_bytes,
-                    "weight_bytes": step.weight_bytes,
+                    "gflops": gflops(step.work.multiply_adds, seconds),
+                    "activation_bytes": step.work.activation_bytes,
+                    "weight_bytes": step.work.weight_bytes,
                 })
             })
             .collect();
@@ -97,13 +97,21 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         };
     let mut rows: Vec<_> = kernels
         .map(|(step, &seconds)| {
-            let (activations, weights) = (step.activation_bytes, step.weight_bytes);
-            row(name(&step.layers), &step.kernel, seconds, step.multiply_adds, activations, weights)
+            let (activations, weights) = (step.work.activation_bytes, step.work.weight_bytes);
+            row(name(&step.layers), &step.kernel, seconds, step.work.multiply_adds, activations, weights)
         })
         .collect();
     let sum = |of: fn(&runtime::StepInfo) -> u64| executable.steps().iter().map(of).sum();
-    let (activations, parameters) = (sum(|step| step.activation_bytes), sum(|step| step.weight_bytes));
-    rows.push(row("total".to_owned(), "", total, sum(|step| step.multiply_adds), activations, parameters));
+    let (activations, parameters) =
+        (sum(|step| step.work.activation_bytes), sum(|step| step.work.weight_bytes));
+    rows.push(row(
+        "total".to_owned(),
+        "",
+        total,
+        sum(|step| step.work.multiply_adds),
+        activations,
+        parameters,
+    ));
     let header =
         ["layers", "kernel", ">time", ">share", ">multiply-adds", ">GFLOP/s", ">activations", ">weights"];
     write!(out, "{}", table(header, rows))?;
