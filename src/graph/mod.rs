@@ -2,10 +2,16 @@
 //!
 //! A node yields exactly one value; an edge `a → b` says that `b` reads `a` and carries the input's position.
 
+mod draw;
 mod json;
+mod summary;
+#[cfg(test)]
+mod tests;
 mod text;
 mod verify;
 
+pub use draw::{DrawOptions, to_dot, to_svg};
+pub use summary::{Endpoint, LayerRow, Summary};
 pub use text::ParseError;
 pub use verify::{VerifyError, verify};
 
@@ -15,7 +21,7 @@ use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
 
-use crate::ops::{Epilogue, Op, ShapeError};
+use crate::ops::{Cost, Epilogue, Op, ShapeError};
 use crate::tensor::Shape;
 
 /// Names a node, and with it the one value that it yields.
@@ -289,6 +295,17 @@ impl Graph {
             }
         }
         set
+    }
+
+    /// Arithmetic of one evaluation of a node, its epilogue included. Sources cost nothing.
+    pub fn cost(&self, id: NodeId) -> Cost {
+        let node = &self.nodes[id];
+        let Some(operator) = node.op.operator() else { return Cost::default() };
+        let (own, _) = self.split_operands(id);
+        let shapes: Vec<&Shape> = own.iter().map(|&operand| self.shape(operand)).collect();
+        let mut cost = operator.cost(&shapes, &node.shape);
+        cost += node.epilogue.cost(&node.shape);
+        cost
     }
 
     /// The node of this name.

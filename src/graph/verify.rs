@@ -104,7 +104,11 @@ fn inputs(graph: &Graph) -> Result<(), VerifyError> {
                 return Err(anywhere(format!("input {} is no node of the graph", id.index())));
             }
             Some(node) if !matches!(node.op, Op::Input(_)) => {
-                return Err(at(graph, id, format!("it is listed as an input but is a {}", node.op.name())));
+                return Err(at(
+                    graph,
+                    id,
+                    format!("it is listed as an input but is of kind {}", node.op.name()),
+                ));
             }
             Some(_) if !listed.insert(id) => return Err(at(graph, id, "it is listed as an input twice")),
             Some(_) => {}

@@ -160,6 +160,21 @@ impl Op {
         }
     }
 
+    /// What people call the operation: that of several functions by its function's name, such as `relu`, `add` or
+    /// `max_pool`; others by their own.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Op::Activation(activation) => Activation::name(activation),
+            Op::Binary(binary) => binary.function.name(),
+            Op::Unary(unary) => unary.function.name(),
+            Op::Pool(Pool { kind: PoolKind::Max, .. }) => "max_pool",
+            Op::Pool(Pool { kind: PoolKind::Average { .. }, .. }) => "average_pool",
+            Op::GlobalPool(GlobalPool { reduce: GlobalReduce::Max }) => "global_max_pool",
+            Op::GlobalPool(GlobalPool { reduce: GlobalReduce::Average }) => "global_average_pool",
+            _ => self.name(),
+        }
+    }
+
     /// The shape of the value that the operation yields from inputs of these shapes.
     pub fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
         let shape = match self {

@@ -95,7 +95,7 @@ impl Printer<'_> {
 }
 
 /// The word for an operation and the attributes that need saying.
-fn operation(op: &Op, name: &str) -> (String, Attributes) {
+fn operation(op: &Op, name: &str) -> (&'static str, Attributes) {
     let mut attributes = attributes_of(op);
     match op {
         Op::Input(_) => attributes.clear(),
@@ -118,16 +118,10 @@ fn operation(op: &Op, name: &str) -> (String, Attributes) {
         }
         _ => attributes = without_defaults::<Op>(attributes, "op"),
     }
-    let short = SHORTHANDS.iter().find(|(_, operator, attribute, value)| {
-        *operator == op.name() && attributes.get(*attribute).is_some_and(|given| given == value)
-    });
-    match short {
-        Some((word, _, attribute, _)) => {
-            attributes.remove(*attribute);
-            ((*word).to_owned(), attributes)
-        }
-        None => (op.name().to_owned(), attributes),
+    if let Some((_, _, attribute, _)) = SHORTHANDS.iter().find(|short| short.0 == op.word()) {
+        attributes.remove(*attribute);
     }
+    (op.word(), attributes)
 }
 
 /// Drops the tag, and each attribute without which the rest parses to the same item.
