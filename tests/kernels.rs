@@ -5,5 +5,9 @@
 mod elementwise;
 #[path = "kernels/harness.rs"]
 mod harness;
+#[path = "kernels/math.rs"]
+mod math;
+#[path = "kernels/normalise.rs"]
+mod normalise;
 #[path = "kernels/pool.rs"]
 mod pool;

@@ -5,6 +5,7 @@
 //! vector width. Buffers are declared in the order: arrays read, weights, epilogue operands, array written,
 //! scratch.
 
+pub mod batch_norm;
 pub mod chain;
 pub mod conv;
 pub mod depthwise;
@@ -12,17 +13,22 @@ pub mod elementwise;
 pub mod epilogue;
 pub mod fill;
 pub mod global_pool;
+pub mod lrn;
 pub mod math;
 mod nest;
 pub mod pool;
 mod reduce;
+pub mod softmax;
 pub mod view;
 
+pub use batch_norm::BatchNormKernel;
 pub use elementwise::{ElementFunction, Elementwise};
 pub use epilogue::{FusedEpilogue, FusedStep};
 pub use fill::Fill;
 pub use global_pool::GlobalPoolKernel;
+pub use lrn::LrnKernel;
 pub use pool::PoolKernel;
+pub use softmax::SoftmaxKernel;
 pub use view::View;
 
 use crate::codegen::vector::Kernel;
@@ -61,11 +67,14 @@ macro_rules! kernel_specs {
 }
 
 kernel_specs!(
+    BatchNorm(batch_norm::BatchNormKernel),
     Chain(chain::ChainKernel),
     Conv(conv::ConvKernel),
     Depthwise(depthwise::DepthwiseKernel),
     Elementwise(elementwise::Elementwise),
     Fill(fill::Fill),
     GlobalPool(global_pool::GlobalPoolKernel),
+    Lrn(lrn::LrnKernel),
     Pool(pool::PoolKernel),
+    Softmax(softmax::SoftmaxKernel),
 );

@@ -1,0 +1,108 @@
+//! Softmax along any axis.
+
+use super::nest::{Nest, moved, steps};
+use super::view::dims_name;
+use super::{Family, View, math, reduce};
+use crate::codegen::vector::{Access, Address, Affine, Binary, Builder, Kernel};
+use crate::ops::Softmax;
+
+/// `x` to `y` of the same dims. Buffers: x, y, scratch for the exponentials of a line.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SoftmaxKernel {
+    pub softmax: Softmax,
+    pub x: View,
+    pub y: View,
+}
+
+/// A kernel while it is built.
+struct Parts<'a> {
+    kernel: &'a SoftmaxKernel,
+    x: Address,
+    y: Address,
+    powers: Address,
+}
+
+impl Parts<'_> {
+    /// One line whose elements are contiguous.
+    fn contiguous(&self, k: &mut Builder, at: &[Affine]) {
+        let SoftmaxKernel { softmax: Softmax { axis }, x, y } = self.kernel;
+        let (extent, lanes) = (x.dims[*axis], k.lanes());
+        let (from, to) = (x.at(&self.x, at), y.at(&self.y, at));
+        let max = reduce::line(k, Binary::Max, &from, extent, 1, &|_, value| value);
+        steps(k, &Affine::default(), extent, lanes, 1, |k, start, lanes| {
+            let value = k.load_lanes(from.at(start, 1usize), lanes);
+            let below = k.sub(value, max);
+            let power = math::exp(k, below);
+            k.store_lanes(power, self.powers.at(start, 1usize), lanes);
+        });
+        let sum = reduce::line(k, Binary::Add, &self.powers, extent, 1, &|_, value| value);
+        let factor = math::reciprocal(k, sum);
+        steps(k, &Affine::default(), extent, lanes, 1, |k, start, lanes| {
+            let power = k.load_lanes(self.powers.at(start, 1usize), lanes);
+            let value = k.mul(power, factor);
+            k.store_lanes(value, to.at(start, 1usize), lanes);
+        });
+    }
+
+    /// `lanes` lines side by side.
+    fn side_by_side(&self, k: &mut Builder, at: &[Affine], lanes: usize) {
+        let SoftmaxKernel { softmax: Softmax { axis }, x, y } = self.kernel;
+        let (extent, pitch) = (x.dims[*axis], k.lanes());
+        let load = |k: &mut Builder, position: &Affine| {
+            k.load_lanes(x.at(&self.x, &moved(at, *axis, position.clone())), lanes)
+        };
+        let origin = Affine::default();
+        let max =
+            reduce::stretch(k, Binary::Max, &origin, extent, 1, &|k, position| vec![load(k, position)])[0];
+        let sum = reduce::stretch(k, Binary::Add, &origin, extent, 1, &|k, position| {
+            let value = load(k, position);
+            let below = k.sub(value, max);
+            let power = math::exp(k, below);
+            k.store(power, self.powers.at(position, pitch));
+            vec![power]
+        })[0];
+        let factor = math::reciprocal(k, sum);
+        k.repeat(extent, |k, position| {
+            let power = k.load(self.powers.along(position, pitch));
+            let value = k.mul(power, factor);
+            k.store_lanes(value, y.at(&self.y, &moved(at, *axis, position.into())), lanes);
+        });
+    }
+}
+
+impl Family for SoftmaxKernel {
+    fn name(&self) -> String {
+        let (dims, x, y) = (dims_name(&self.x.dims), self.x.layout(), self.y.layout());
+        format!("softmax_{dims}_axis{}_{x}_{y}", self.softmax.axis)
+    }
+
+    fn build(&self, lanes: usize) -> Kernel {
+        let (x, y, dims, axis) = (&self.x, &self.y, &self.x.dims, self.softmax.axis);
+        let mut k = Builder::new(self.name(), lanes);
+        let from = k.buffer("x", Access::Read, x.end());
+        let to = k.buffer("y", Access::Write, y.end());
+        let others = (0..dims.len()).filter(|&other| other != axis);
+        let nest = Nest::new(others, dims, &[y.strides.clone(), x.strides.clone()]);
+        let contiguous = |axis: usize| [x, y].iter().all(|view| view.is_contiguous_along(axis));
+        let touched = 4 * dims[axis];
+        if contiguous(axis) {
+            let powers = k.buffer("powers", Access::Scratch, dims[axis]);
+            let parts = Parts { kernel: self, x: from, y: to, powers };
+            nest.emit(&mut k, touched, 1, &|k, at, run| {
+                k.repeat(run.extent, |k, line| {
+                    parts.contiguous(k, &moved(at, run.axis, at[run.axis].along(line, 1usize)));
+                });
+            });
+        } else {
+            let powers = k.buffer("powers", Access::Scratch, dims[axis] * lanes);
+            let parts = Parts { kernel: self, x: from, y: to, powers };
+            let lanes = if contiguous(nest.run().axis) { lanes } else { 1 };
+            nest.emit(&mut k, touched, lanes, &|k, at, run| {
+                steps(k, &at[run.axis], run.extent, lanes, 1, |k, start, lanes| {
+                    parts.side_by_side(k, &moved(at, run.axis, start.clone()), lanes);
+                });
+            });
+        }
+        k.finish()
+    }
+}
