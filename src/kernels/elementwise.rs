@@ -9,12 +9,11 @@ use crate::ops::{Activation, BinaryFunction, UnaryFunction};
 
 /// `output = function(inputs …)`, then the epilogue, for each element.
 ///
-/// Buffers: the inputs, `scale [c]` and `shift [c]` for [`ElementFunction::ScaleShift`], the epilogue's operands,
-/// the output.
+/// Buffers: the inputs, the epilogue's operands, the output.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Elementwise {
     pub function: ElementFunction,
-    /// As many as the function takes, with the output's dims; an axis that is broadcast has stride 0.
+    /// As many as the function takes, all of the output's dims: along a broadcast axis the stride is 0.
     pub inputs: Vec<View>,
     pub output: View,
     pub epilogue: FusedEpilogue,
@@ -27,7 +26,7 @@ pub enum ElementFunction {
     Unary(UnaryFunction),
     Binary(BinaryFunction),
     Activation(Activation),
-    /// `x · scale[c] + shift[c]` along axis 1
+    /// `x · scale + shift` of three inputs
     ScaleShift,
 }
 
@@ -39,6 +38,14 @@ impl ElementFunction {
             ElementFunction::Binary(function) => function.name().to_owned(),
             ElementFunction::Activation(activation) => math::activation_name(activation),
             ElementFunction::ScaleShift => "scaleshift".to_owned(),
+        }
+    }
+
+    fn input_names(&self) -> &'static [&'static str] {
+        match self {
+            ElementFunction::Copy | ElementFunction::Unary(_) | ElementFunction::Activation(_) => &["x"],
+            ElementFunction::Binary(_) => &["a", "b"],
+            ElementFunction::ScaleShift => &["x", "scale", "shift"],
         }
     }
 
@@ -125,21 +132,12 @@ impl Family for Elementwise {
 
     fn build(&self, lanes: usize) -> Kernel {
         let mut k = Builder::new(self.name(), lanes);
-        let names: &[&str] = if self.inputs.len() == 1 { &["x"] } else { &["a", "b"] };
-        let mut operands: Vec<Operand> = names
-            .iter()
-            .zip(&self.inputs)
-            .map(|(name, view)| Operand {
-                base: k.buffer(name, Access::Read, view.end()),
-                view: view.clone(),
-            })
-            .collect();
-        if self.function == ElementFunction::ScaleShift {
-            let view = View::per_channel(&self.output.dims);
-            for name in ["scale", "shift"] {
-                operands.push(Operand { base: k.buffer(name, Access::Read, view.end()), view: view.clone() });
-            }
-        }
+        let operand = |(name, view): (&&str, &View)| Operand {
+            base: k.buffer(name, Access::Read, view.end()),
+            view: view.clone(),
+        };
+        let operands: Vec<Operand> =
+            self.function.input_names().iter().zip(&self.inputs).map(operand).collect();
         let epilogue = self.epilogue.declare(&mut k);
         let y = k.buffer("y", Access::Write, self.output.end());
 

@@ -65,7 +65,9 @@ impl FusedEpilogue {
     pub fn strides(&self, dims: &[usize]) -> Vec<Vec<usize>> {
         let strides = self.0.iter().filter_map(|step| match step {
             FusedStep::Activation(_) => None,
-            FusedStep::ScaleShift { .. } => Some(View::per_channel(dims).strides),
+            FusedStep::ScaleShift { .. } => {
+                Some((0..dims.len()).map(|axis| usize::from(axis == 1)).collect())
+            }
             FusedStep::Add(view) | FusedStep::Mul(view) => Some(view.strides.clone()),
         });
         strides.collect()

@@ -1,17 +1,20 @@
 //! Softmax along any axis.
 
+use super::epilogue::EpilogueBuffers;
 use super::nest::{Nest, moved, steps};
 use super::view::dims_name;
-use super::{Family, View, math, reduce};
+use super::{Family, FusedEpilogue, View, math, reduce};
 use crate::codegen::vector::{Access, Address, Affine, Binary, Builder, Kernel};
 use crate::ops::Softmax;
 
-/// `x` to `y` of the same dims. Buffers: x, y, scratch for the exponentials of a line.
+/// `x` to `y` of the same dims, then the epilogue. Buffers: x, the epilogue's operands, y, scratch for the
+/// exponentials of a line.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SoftmaxKernel {
     pub softmax: Softmax,
     pub x: View,
     pub y: View,
+    pub epilogue: FusedEpilogue,
 }
 
 /// A kernel while it is built.
@@ -20,14 +23,15 @@ struct Parts<'a> {
     x: Address,
     y: Address,
     powers: Address,
+    epilogue: EpilogueBuffers<'a>,
 }
 
 impl Parts<'_> {
     /// One line whose elements are contiguous.
     fn contiguous(&self, k: &mut Builder, at: &[Affine]) {
-        let SoftmaxKernel { softmax: Softmax { axis }, x, y } = self.kernel;
+        let SoftmaxKernel { softmax: Softmax { axis }, x, y, .. } = self.kernel;
         let (extent, lanes) = (x.dims[*axis], k.lanes());
-        let (from, to) = (x.at(&self.x, at), y.at(&self.y, at));
+        let from = x.at(&self.x, at);
         let max = reduce::line(k, Binary::Max, &from, extent, 1, &|_, value| value);
         steps(k, &Affine::default(), extent, lanes, 1, |k, start, lanes| {
             let value = k.load_lanes(from.at(start, 1usize), lanes);
@@ -40,13 +44,15 @@ impl Parts<'_> {
         steps(k, &Affine::default(), extent, lanes, 1, |k, start, lanes| {
             let power = k.load_lanes(self.powers.at(start, 1usize), lanes);
             let value = k.mul(power, factor);
-            k.store_lanes(value, to.at(start, 1usize), lanes);
+            let at = moved(at, *axis, start.clone());
+            let value = self.epilogue.apply(k, value, &at, *axis, lanes);
+            k.store_lanes(value, y.at(&self.y, &at), lanes);
         });
     }
 
-    /// `lanes` lines side by side.
-    fn side_by_side(&self, k: &mut Builder, at: &[Affine], lanes: usize) {
-        let SoftmaxKernel { softmax: Softmax { axis }, x, y } = self.kernel;
+    /// `lanes` lines side by side along an axis.
+    fn side_by_side(&self, k: &mut Builder, at: &[Affine], along: usize, lanes: usize) {
+        let SoftmaxKernel { softmax: Softmax { axis }, x, y, .. } = self.kernel;
         let (extent, pitch) = (x.dims[*axis], k.lanes());
         let load = |k: &mut Builder, position: &Affine| {
             k.load_lanes(x.at(&self.x, &moved(at, *axis, position.clone())), lanes)
@@ -65,7 +71,9 @@ impl Parts<'_> {
         k.repeat(extent, |k, position| {
             let power = k.load(self.powers.along(position, pitch));
             let value = k.mul(power, factor);
-            k.store_lanes(value, y.at(&self.y, &moved(at, *axis, position.into())), lanes);
+            let at = moved(at, *axis, position.into());
+            let value = self.epilogue.apply(k, value, &at, along, lanes);
+            k.store_lanes(value, y.at(&self.y, &at), lanes);
         });
     }
 }
@@ -73,21 +81,27 @@ impl Parts<'_> {
 impl Family for SoftmaxKernel {
     fn name(&self) -> String {
         let (dims, x, y) = (dims_name(&self.x.dims), self.x.layout(), self.y.layout());
-        format!("softmax_{dims}_axis{}_{x}_{y}", self.softmax.axis)
+        format!("softmax_{dims}_axis{}_{x}_{y}", self.softmax.axis) + &self.epilogue.suffix()
     }
 
     fn build(&self, lanes: usize) -> Kernel {
         let (x, y, dims, axis) = (&self.x, &self.y, &self.x.dims, self.softmax.axis);
         let mut k = Builder::new(self.name(), lanes);
         let from = k.buffer("x", Access::Read, x.end());
+        let epilogue = self.epilogue.declare(&mut k);
         let to = k.buffer("y", Access::Write, y.end());
         let others = (0..dims.len()).filter(|&other| other != axis);
-        let nest = Nest::new(others, dims, &[y.strides.clone(), x.strides.clone()]);
-        let contiguous = |axis: usize| [x, y].iter().all(|view| view.is_contiguous_along(axis));
+        let mut strides = vec![y.strides.clone(), x.strides.clone()];
+        strides.extend(self.epilogue.strides(dims));
+        let nest = Nest::new(others, dims, &strides);
+        let contiguous = |axis: usize| {
+            [x, y].iter().all(|view| view.is_contiguous_along(axis))
+                && self.epilogue.is_contiguous_along(dims, axis)
+        };
         let touched = 4 * dims[axis];
         if contiguous(axis) {
             let powers = k.buffer("powers", Access::Scratch, dims[axis]);
-            let parts = Parts { kernel: self, x: from, y: to, powers };
+            let parts = Parts { kernel: self, x: from, y: to, powers, epilogue };
             nest.emit(&mut k, touched, 1, &|k, at, run| {
                 k.repeat(run.extent, |k, line| {
                     parts.contiguous(k, &moved(at, run.axis, at[run.axis].along(line, 1usize)));
@@ -95,11 +109,11 @@ impl Family for SoftmaxKernel {
             });
         } else {
             let powers = k.buffer("powers", Access::Scratch, dims[axis] * lanes);
-            let parts = Parts { kernel: self, x: from, y: to, powers };
+            let parts = Parts { kernel: self, x: from, y: to, powers, epilogue };
             let lanes = if contiguous(nest.run().axis) { lanes } else { 1 };
             nest.emit(&mut k, touched, lanes, &|k, at, run| {
                 steps(k, &at[run.axis], run.extent, lanes, 1, |k, start, lanes| {
-                    parts.side_by_side(k, &moved(at, run.axis, start.clone()), lanes);
+                    parts.side_by_side(k, &moved(at, run.axis, start.clone()), run.axis, lanes);
                 });
             });
         }

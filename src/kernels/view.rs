@@ -113,12 +113,6 @@ impl View {
         })
     }
 
-    /// One element for each channel, the same everywhere else, of an array `[n, c, …]`.
-    pub fn per_channel(dims: &[usize]) -> Self {
-        let strides = (0..dims.len()).map(|axis| usize::from(axis == 1)).collect();
-        View { dims: dims.to_vec(), strides, offset: 0 }
-    }
-
     /// Whether vectors along `axis` are contiguous.
     pub fn is_contiguous_along(&self, axis: usize) -> bool {
         self.dims[axis] == 1 || self.strides[axis] == 1

@@ -7,7 +7,7 @@ use crate::kernels::elementwise::ElementFunction;
 use crate::kernels::fill::Fill;
 use crate::kernels::global_pool::GlobalPoolKernel;
 use crate::kernels::pool::PoolKernel;
-use crate::kernels::{Family, FusedEpilogue, KernelSpec, View};
+use crate::kernels::{BatchNormKernel, Family, FusedEpilogue, KernelSpec, LrnKernel, SoftmaxKernel, View};
 use crate::ops::{BatchNorm, Op, Pad, Statistics};
 
 /// Lowers a node whose operator has one kernel.
@@ -37,6 +37,11 @@ fn spec(op: &Op, x: View, y: View, epilogue: FusedEpilogue) -> KernelSpec {
     match op {
         Op::Pool(pool) => KernelSpec::Pool(PoolKernel { pool: *pool, x, y, epilogue }),
         Op::GlobalPool(pool) => KernelSpec::GlobalPool(GlobalPoolKernel { pool: *pool, x, y, epilogue }),
+        Op::Lrn(lrn) => KernelSpec::Lrn(LrnKernel { lrn: *lrn, x, y, epilogue }),
+        Op::Softmax(softmax) => KernelSpec::Softmax(SoftmaxKernel { softmax: *softmax, x, y, epilogue }),
+        Op::BatchNorm(norm) => {
+            KernelSpec::BatchNorm(BatchNormKernel { epsilon: norm.epsilon, x, y, epilogue })
+        }
         other => unreachable!("'{}' is lowered elsewhere", other.name()),
     }
 }

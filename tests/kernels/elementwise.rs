@@ -150,12 +150,13 @@ fn scale_shift_and_an_epilogue_in_any_layout() {
             kiln::ops::EpilogueStep::Activation(Activation::Relu),
         ]);
         epilogue.apply(&mut expected, &[&addend, &scale, &shift, &factor]);
+        let per_channel = View::row_major(scale.shape()).along_axis_1(4).broadcast_to(x.shape());
         for (i, output) in views(dims).into_iter().enumerate() {
             let from = views(dims)[(i + 2) % 5].clone();
             let [add, mul] = [i, i + 1].map(|i| views(dims)[i % 5].clone());
             let kernel = Elementwise {
                 function: ElementFunction::ScaleShift,
-                inputs: vec![from.clone()],
+                inputs: vec![from.clone(), per_channel.clone(), per_channel.clone()],
                 output: output.clone(),
                 epilogue: FusedEpilogue(vec![
                     FusedStep::Add(add.clone()),

@@ -52,8 +52,14 @@ fn local_response_normalisation_of_other_ranks() {
 
 fn check_softmax(axis: usize, x: &Tensor, from: &View, to: &View) {
     let softmax = Softmax { axis };
-    let kernel = SoftmaxKernel { softmax, x: from.clone(), y: to.clone() };
-    check(&kernel, &[scatter(x, from)], to, &softmax.evaluate(&[x]));
+    let mut expected = softmax.evaluate(&[x]);
+    let mut kernel =
+        SoftmaxKernel { softmax, x: from.clone(), y: to.clone(), epilogue: FusedEpilogue::default() };
+    check(&kernel, &[scatter(x, from)], to, &expected);
+    // Added in the input's own layout.
+    Epilogue(vec![EpilogueStep::Add]).apply(&mut expected, &[x]);
+    kernel.epilogue = FusedEpilogue(vec![FusedStep::Add(from.clone())]);
+    check(&kernel, &[scatter(x, from), scatter(x, from)], to, &expected);
 }
 
 #[test]
