@@ -223,7 +223,8 @@ impl Emitter<'_> {
                 let swapped = self.shuffle(x, [2, 3, 0, 1]);
                 let pairs = self.binary(*op, x, swapped);
                 let swapped = self.shuffle(pairs, [1, 0, 3, 2]);
-                self.binary(*op, pairs, swapped)
+                let all = self.binary(*op, pairs, swapped);
+                self.shuffle(all, [0; LANES])
             }
             Inst::Store { src, at, lanes } => {
                 let src = self.get(*src);

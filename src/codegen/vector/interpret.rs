@@ -75,8 +75,12 @@ impl Machine<'_> {
                 (0..self.lanes).map(|l| if r(*a)[l] > r(*b)[l] { r(*yes)[l] } else { r(*no)[l] }).collect()
             }
             Inst::Reduce { op, x, .. } => {
-                let all = r(*x).iter().copied().reduce(|a, b| binary(*op, a, b)).expect("lanes");
-                vec![all; self.lanes]
+                let mut all = r(*x).clone();
+                while all.len() > 1 {
+                    let upper = all.split_off(all.len() / 2);
+                    all = all.iter().zip(upper).map(|(&a, b)| binary(*op, a, b)).collect();
+                }
+                vec![all[0]; self.lanes]
             }
             Inst::Store { src, at, lanes } => {
                 let first = self.element(at);

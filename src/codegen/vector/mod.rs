@@ -179,7 +179,8 @@ pub enum Inst {
         yes: Reg,
         no: Reg,
     },
-    /// All lanes of `x` combined, in every lane.
+    /// All lanes of `x` combined, in every lane: the lower half with the upper, then the halves of that, and so
+    /// on, so that every emitter rounds alike.
     Reduce {
         dst: Reg,
         op: Binary,

@@ -24,6 +24,7 @@ pub fn disassemble(bytes: &[u8]) -> String {
     formatter.options_mut().set_space_after_operand_separator(true);
     formatter.options_mut().set_hex_prefix("0x");
     formatter.options_mut().set_hex_suffix("");
+    formatter.options_mut().set_signed_immediate_operands(true);
     formatter.options_mut().set_rip_relative_addresses(true);
     formatter.options_mut().set_show_branch_size(false);
     let mut text = String::new();
@@ -46,10 +47,8 @@ pub fn disassemble(bytes: &[u8]) -> String {
 /// The values of a constant: as a float where that is what it looks like, and once if all are the same.
 fn describe(values: &[u32]) -> String {
     let one = |bits: u32| match f32::from_bits(bits) {
-        value if value == 0.0 || value.is_normal() && value.abs() > 1e-30 && value.abs() < 1e30 => {
-            format!("{value:?}")
-        }
-        _ => format!("0x{bits:08x}"),
+        value if value.is_subnormal() || value.is_nan() => format!("0x{bits:08x}"),
+        value => format!("{value:?}"),
     };
     match values {
         [first, rest @ ..] if !rest.is_empty() && rest.iter().all(|value| value == first) => {
@@ -71,8 +70,9 @@ impl Symbols {
         let mut labels = BTreeMap::new();
         let mut constants = BTreeMap::new();
         for instruction in instructions {
-            if instruction.near_branch_target() != 0 {
-                labels.insert(instruction.near_branch_target(), 0);
+            let target = instruction.near_branch_target();
+            if target != 0 {
+                labels.insert(target, 0);
             }
             if instruction.is_ip_rel_memory_operand() {
                 let size = if instruction.is_broadcast() { 4 } else { instruction.memory_size().size() };
@@ -101,8 +101,10 @@ impl SymbolResolver for Symbols {
     ) -> Option<SymbolResult<'_>> {
         let name = if instruction.is_ip_rel_memory_operand() {
             self.constants.get(&address).map(|(number, _)| format!("C{number}"))
-        } else {
+        } else if instruction.near_branch_target() == address {
             self.labels.get(&address).map(|number| format!("L{number}"))
+        } else {
+            None
         };
         name.map(|name| SymbolResult::with_string(address, name))
     }

@@ -207,7 +207,10 @@ impl Function<'_> {
             self.compare(counter, extent);
             self.asm.jump(Condition::Less, label);
         } else {
-            self.add(counter, -1);
+            self.asm.push(match operand(counter) {
+                Operand::Register(counter) => Instruction::with1(Code::Dec_rm64, counter),
+                Operand::Memory(counter) => Instruction::with1(Code::Dec_rm64, counter),
+            });
             self.asm.jump(Condition::NotEqual, label);
         }
     }

@@ -105,22 +105,25 @@ impl Scalars {
 pub fn place(steps: &[Step<'_>], kernel: &Kernel, folded: &HashMap<Reg, Folded<'_>>) -> Scalars {
     let mut lives = Lives::new();
     let mut asked = HashSet::new();
+    let mut starts: HashMap<&Pointer, &Pointer> = HashMap::new();
     for (position, step) in steps.iter().enumerate() {
         lives.step(position, step);
         let (read, write) = (reads(position), writes(position));
         match step {
             Step::Base(pointer) => {
+                // Several instructions: their inputs outlive the first write.
                 lives.touch(&Scalar::Table, 0);
-                lives.touch(&Scalar::Table, read);
+                lives.touch(&Scalar::Table, write);
                 for term in &pointer.terms {
                     lives.touch(&Scalar::Index(term.0), 0);
-                    lives.touch(&Scalar::Index(term.0), read);
+                    lives.touch(&Scalar::Index(term.0), write);
                 }
                 lives.touch(&Scalar::Pointer(pointer.clone()), write);
             }
             Step::Start { to, from } => {
                 lives.touch(&Scalar::Pointer(from.clone()), read);
                 lives.touch(&Scalar::Pointer(to.clone()), write);
+                starts.insert(to, from);
             }
             Step::Enter { index, .. } if kernel.extents[index.0] > 1 => {
                 lives.touch(&Scalar::Index(*index), write);
@@ -149,8 +152,17 @@ pub fn place(steps: &[Step<'_>], kernel: &Kernel, folded: &HashMap<Reg, Folded<'
     }
     let mut intervals: Vec<_> = lives.finish().into_iter().collect();
     intervals.sort_by_key(|(scalar, interval)| (interval.start, interval.end, scalar.parameter()));
+    let ids: HashMap<&Scalar, usize> =
+        intervals.iter().enumerate().map(|(id, (scalar, _))| (scalar, id)).collect();
     let requests: Vec<Request> = (intervals.iter())
-        .map(|(scalar, interval)| Request { interval: *interval, like: None, wish: scalar.parameter() })
+        .map(|(scalar, interval)| {
+            let start = match scalar {
+                Scalar::Pointer(pointer) => starts.get(pointer).copied(),
+                Scalar::Table | Scalar::Index(_) => None,
+            };
+            let like = start.map(|start| ids[&Scalar::Pointer(start.clone())]);
+            Request { interval: *interval, like, wish: scalar.parameter() }
+        })
         .collect();
     let mut slots = 0;
     let homes = (intervals.into_iter().zip(allocate(&requests, REGISTERS.len())))

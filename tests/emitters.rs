@@ -1,0 +1,8 @@
+//! Every emitter against the loop language's interpreter, and the code that the wide ones write.
+
+#[path = "emitters/harness.rs"]
+mod harness;
+#[path = "emitters/listings.rs"]
+mod listings;
+#[path = "emitters/random.rs"]
+mod random;
