@@ -32,8 +32,7 @@ impl Emitter {
     /// Runs a verified kernel over its grid, one buffer for each of the kernel's.
     pub fn run(self, kernel: &Kernel, buffers: &mut [Vec<f32>]) -> Result<(), EmitError> {
         let mut module = module();
-        let mut signature = module.make_signature();
-        clif::signature(&mut signature);
+        let signature = clif::signature(module.isa().default_call_conv());
         let id = module.declare_function("kernel", Linkage::Export, &signature).expect("a fresh module");
         match self {
             Emitter::Clif => {
