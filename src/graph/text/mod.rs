@@ -35,7 +35,6 @@ use serde_json::{Map, Value};
 
 use crate::ops::Init;
 use crate::spelling::closest;
-use crate::spelling::closest;
 
 type Attributes = Map<String, Value>;
 
