@@ -4,8 +4,10 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::codegen::module::CodegenFailure;
 use crate::dsl::Diagnostics;
 use crate::interpreter::EvaluateError;
+use crate::lower::LowerError;
 use crate::passes::PassError;
 use crate::runtime::{CompileError, RunError};
 use crate::weights::Mismatch;
@@ -29,6 +31,10 @@ pub enum Error {
     Weights(#[from] Mismatch),
     #[error(transparent)]
     Rewrite(#[from] PassError),
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+    #[error(transparent)]
+    Codegen(#[from] CodegenFailure),
     #[error(transparent)]
     Compile(#[from] CompileError),
     #[error(transparent)]

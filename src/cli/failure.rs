@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use crate::Error;
+use crate::passes::PassError;
+use crate::runtime::CompileError;
 
 /// Why a command stopped.
 pub enum Failure {
@@ -21,7 +23,14 @@ pub enum Failure {
 
 impl<E: Into<Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Failure::Input(error.into())
+        match error.into() {
+            error @ (Error::Rewrite(PassError::UnknownPass { .. })
+            | Error::Compile(CompileError::Pass(PassError::UnknownPass { .. }))) => {
+                Failure::Usage(error.to_string())
+            }
+            error @ Error::Compile(CompileError::NotAvailable(_)) => Failure::Device(error.to_string()),
+            error => Failure::Input(error),
+        }
     }
 }
 
@@ -36,13 +45,15 @@ impl Failure {
         let (message, code) = match self {
             Failure::Closed => return ExitCode::SUCCESS,
             Failure::Reported => return ExitCode::from(1),
-            Failure::Input(Error::Model(diagnostics)) => (diagnostics.render(io::stderr().is_terminal()), 1),
-            Failure::Input(error) => (format!("error: {error}\n"), 1),
-            Failure::Usage(message) => (format!("error: {message}\n\nSee 'kiln help'.\n"), 2),
-            Failure::Device(message) => (format!("error: {message}\n"), 3),
+            Failure::Input(Error::Model(diagnostics)) => {
+                (diagnostics.render(io::stderr().is_terminal()).trim_end().to_owned(), 1)
+            }
+            Failure::Input(error) => (format!("error: {error}"), 1),
+            Failure::Usage(message) => (format!("error: {message}\n\nSee 'kiln help'."), 2),
+            Failure::Device(message) => (format!("error: {message}"), 3),
         };
         // Where stderr is closed too there is nobody left to tell.
-        let _ = io::stderr().write_all(message.as_bytes());
+        let _ = writeln!(io::stderr(), "{message}");
         ExitCode::from(code)
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: one file per command, and what they share.
 
 mod bench;
+mod check;
 mod classify;
 mod engine;
 mod failure;
@@ -9,6 +10,7 @@ mod inputs;
 mod labels;
 mod layers;
 mod options;
+mod plan;
 mod plot;
 mod profile;
 mod progress;
@@ -36,6 +38,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Check(check::Args),
     Show(show::Args),
     Run(run::Args),
     Bench(bench::Args),
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
 impl Command {
     fn run(self, out: &mut dyn Write) -> Result<(), Failure> {
         match self {
+            Command::Check(args) => check::run(args, out),
             Command::Show(args) => show::run(args, out),
             Command::Run(args) => run::run(args, out),
             Command::Bench(args) => bench::run(args, out),

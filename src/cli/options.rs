@@ -178,12 +178,11 @@ pub struct CompileArgs {
 
 impl CompileArgs {
     /// # Errors
-    /// Where the device is not there, or there is no such pass.
+    /// Where the device is not there.
     pub fn options(&self) -> Result<CompileOptions, Failure> {
         if self.backend == Backend::Cuda {
             return Err(Failure::Device("this build of kiln has no CUDA backend".to_owned()));
         }
-        check_passes(&self.disable)?;
         let isa = match self.isa {
             IsaArg::Auto => Isa::Auto,
             IsaArg::Avx512 => Isa::Exactly(InstructionSet::Avx512),
@@ -200,16 +199,5 @@ impl CompileArgs {
                 None => available_parallelism().map_or(1, usize::from),
             },
         })
-    }
-}
-
-/// Checks that each name is that of a pass.
-fn check_passes(names: &[String]) -> Result<(), Failure> {
-    let known: Vec<&str> = crate::passes::names().map(|(name, _)| name).collect();
-    match names.iter().find(|name| !known.contains(&name.as_str())) {
-        None => Ok(()),
-        Some(name) => {
-            Err(Failure::Usage(format!("there is no pass '{name}'; there are {}", known.join(", "))))
-        }
     }
 }

@@ -255,8 +255,8 @@ impl Report<'_> {
             }
             let rows = best.iter().enumerate().map(|(rank, b)| {
                 let percent = format!("{:.2} %", 100.0 * b.probability);
-                let label = self.label(index, b.class).map_or_else(String::new, str::to_owned);
-                [format!("  {}.", rank + 1), b.class.to_string(), label, percent, format!("({:.4})", b.score)]
+                let name = b.name(self.label(index, b.class));
+                [format!("  {}.", rank + 1), name, percent, format!("({:.4})", b.score)]
             });
             write!(out, "{}", rows_only(rows))?;
         }

@@ -3,12 +3,16 @@
 use std::io::Write;
 
 use clap::ValueEnum;
-use serde_json::json;
+use serde::Serialize;
 
 use super::failure::Failure;
 use super::options::{CompileArgs, ModelArgs};
-use crate::graph::Graph;
-use crate::passes;
+use super::plan;
+use crate::codegen::target::InstructionSet;
+use crate::graph::{DrawOptions, Graph, to_dot, to_svg};
+use crate::lower::{Plan, lower};
+use crate::passes::{self, Explanation};
+use crate::runtime::Isa;
 
 /// Prints any stage of compilation
 #[derive(clap::Args)]
@@ -23,6 +27,9 @@ pub struct Args {
     /// As what
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Draw parameters, constants and what is computed from them alone, too
+    #[arg(long)]
+    parameters: bool,
     /// Print each rewrite taken or refused, and why, instead of the stage
     #[arg(long)]
     explain: bool,
@@ -30,56 +37,82 @@ pub struct Args {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Stage {
-    /// The syntax tree
+    /// The syntax tree (text, json)
     Ast,
-    /// The graph that the model describes
+    /// The graph that the model describes (text, json, dot, svg)
     Graph,
-    /// The graph after all rewrites
+    /// The graph after all rewrites (text, json, dot, svg)
     Fused,
+    /// The kernel launches, with every array's place in memory (text, json)
+    Plan,
+    /// Each distinct kernel as loops over vectors (text)
+    Kernels,
+    /// Each distinct kernel of the baseline instruction set in Cranelift's language (text)
+    Clif,
+    /// The machine code of each distinct kernel (text)
+    Asm,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum Format {
     Text,
     Json,
+    Dot,
+    Svg,
 }
 
 pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let options = args.compile.options()?;
-    let options =
-        passes::Options { fuse: options.fuse, disabled: options.disabled, stop_after: options.stop_after };
-    if args.explain {
-        let graph = args.model.load()?.graph;
-        let (_, explanation) = passes::run(graph, &options)?;
-        match args.format {
-            Format::Json => writeln!(out, "{:#}", json!(explanation))?,
-            _ => write!(out, "{explanation}")?,
+    let rewrite = || -> Result<(Graph, Explanation), Failure> {
+        let (fuse, disabled) = (options.fuse, options.disabled.clone());
+        let pass_options = passes::Options { fuse, disabled, stop_after: options.stop_after };
+        Ok(passes::run(args.model.load()?.graph, &pass_options)?)
+    };
+    let lowered = |isa: Isa| -> Result<(Graph, Plan), Failure> {
+        let graph = rewrite()?.0;
+        let plan = lower(&graph, isa.resolve()?)?;
+        Ok((graph, plan))
+    };
+    let text = match (args.stage, args.format) {
+        (_, Format::Text) if args.explain => rewrite()?.1.to_string(),
+        (_, Format::Json) if args.explain => document(&rewrite()?.1)?,
+        (_, format) if args.explain => return Err(no_format("--explain", format)),
+        (Stage::Ast, Format::Text) => format!("{:#?}\n", args.model.parse()?.syntax()),
+        (Stage::Ast, Format::Json) => document(args.model.parse()?.syntax())?,
+        (Stage::Graph, format) => draw(&args.model.load()?.graph, format, args.parameters)?,
+        (Stage::Fused, format) => draw(&rewrite()?.0, format, args.parameters)?,
+        (Stage::Plan, Format::Text) => {
+            lowered(options.isa).map(|(graph, plan)| plan::to_text(&plan, &graph))?
         }
-        return Ok(());
-    }
-    match args.stage {
-        Stage::Ast => {
-            let model = args.model.parse()?;
-            match args.format {
-                Format::Text => writeln!(out, "{:#?}", model.syntax())?,
-                Format::Json => writeln!(out, "{:#}", json!(model.syntax()))?,
-            }
+        (Stage::Plan, Format::Json) => {
+            let (graph, plan) = lowered(options.isa)?;
+            document(&plan::to_json(&plan, &graph))?
         }
-        Stage::Graph => print_graph(&args.model.load()?.graph, args.format, out)?,
-        Stage::Fused => {
-            let graph = args.model.load()?.graph;
-            print_graph(&passes::run(graph, &options)?.0, args.format, out)?;
-        }
-    }
+        (Stage::Kernels, Format::Text) => plan::kernels(&lowered(options.isa)?.1),
+        (Stage::Clif, Format::Text) => plan::clif(&lowered(Isa::Exactly(InstructionSet::Baseline))?.1)?,
+        (Stage::Asm, Format::Text) => plan::assembly(&lowered(options.isa)?.1)?,
+        (_, format) => return Err(no_format("this stage", format)),
+    };
+    out.write_all(text.as_bytes())?;
     Ok(())
 }
 
-fn print_graph(graph: &Graph, format: Format, out: &mut dyn Write) -> Result<(), Failure> {
-    match format {
-        Format::Text => write!(out, "{graph}")?,
-        Format::Json => {
-            writeln!(out, "{}", serde_json::to_string_pretty(graph).map_err(std::io::Error::from)?)?
-        }
-    }
-    Ok(())
+fn no_format(what: &str, format: Format) -> Failure {
+    Failure::Usage(format!("{what} is not printed as {}", format!("{format:?}").to_lowercase()))
+}
+
+fn document(value: &impl Serialize) -> Result<String, Failure> {
+    let mut text = serde_json::to_string_pretty(value).map_err(std::io::Error::from)?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn draw(graph: &Graph, format: Format, parameters: bool) -> Result<String, Failure> {
+    let options = DrawOptions { parameters };
+    Ok(match format {
+        Format::Text => graph.to_string(),
+        Format::Json => document(graph)?,
+        Format::Dot => to_dot(graph, &options),
+        Format::Svg => to_svg(graph, &options),
+    })
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::graph::Graph;
 use crate::ops::Op;
+use crate::spelling::closest;
 use crate::tensor::Shape;
 
 /// What matches, is missing, extra or misshapen, each in the order of keys.
@@ -111,13 +112,7 @@ impl Binding {
             return;
         }
         for missing in &mut self.missing {
-            let likeness = |key: &str| strsim::normalized_damerau_levenshtein(&missing.key, key);
-            missing.nearest = extra
-                .iter()
-                .map(|key| (likeness(key), *key))
-                .filter(|(likeness, _)| *likeness > 0.7)
-                .max_by(|a, b| a.0.total_cmp(&b.0))
-                .map(|(_, key)| key.to_owned());
+            missing.nearest = closest(&missing.key, extra.iter().copied()).map(str::to_owned);
         }
     }
 }
