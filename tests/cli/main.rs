@@ -1,0 +1,7 @@
+//! The program as a user meets it: what it prints, what it writes, how it exits.
+
+mod answers;
+mod files;
+mod hostile;
+mod models;
+mod support;
