@@ -209,18 +209,6 @@ impl std::error::Error for Cause {
     }
 }
 
-/// The candidate that `word` was probably meant to be.
-pub(super) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // One mistake in short words, about one in three letters in longer ones.
-    let allowed = (word.chars().count() / 3).max(1);
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|&(distance, _)| distance > 0 && distance <= allowed)
-        .min()
-        .map(|(_, candidate)| candidate)
-}
-
 /// "a, b or c".
 pub(super) fn listed(words: &[impl AsRef<str>], conjunction: &str) -> String {
     match words {

@@ -111,6 +111,7 @@ const STEPS: &[StepFunction] = &[
     Builder::scale_shift,
     Builder::lrn,
     Builder::pad,
+    Builder::added_bias,
     Builder::broadcast,
     Builder::binary,
     Builder::unary,
@@ -338,6 +339,15 @@ impl Builder {
         Some(self.add(Pad { before, after, value }, &[x]))
     }
 
+    /// A convolution whose bias is an operator of its own, as exporters write it.
+    fn added_bias(&mut self, x: NodeId) -> Option<NodeId> {
+        let channels = self.pick(&[1, 3, 8]);
+        let conv = self.convolve(x, channels, [1, 1], 1, Window::default());
+        let bias = self.uniform([channels, 1, 1], -0.2, 0.2);
+        let sum = self.add(Binary { function: BinaryFunction::Add }, &[conv, bias]);
+        self.norm_and_activation(sum)
+    }
+
     /// Arithmetic with a parameter or constant that repeats along some axes.
     fn broadcast(&mut self, x: NodeId) -> Option<NodeId> {
         let (_, c, h, w) = self.nchw(x);
@@ -345,7 +355,9 @@ impl Builder {
         let shape = Shape::new(&shape[self.rng.random_range(0..2)..]);
         let other = if self.flip() {
             let value = Tensor::from_fn(shape, |_| self.rng.random_range(0.5..1.5));
-            self.add(Op::Constant(Constant { value }), &[])
+            let constant = self.add(Op::Constant(Constant { value }), &[]);
+            let function = UnaryFunction::Sqrt;
+            if self.flip() { self.add(Unary { function }, &[constant]) } else { constant }
         } else {
             self.uniform(shape, 0.5, 1.5)
         };

@@ -20,6 +20,7 @@
 mod answers;
 #[path = "../common/mod.rs"]
 mod common;
+mod models;
 mod properties;
 
 use std::fmt::Write;

@@ -6,7 +6,8 @@ use super::operators::{self, Operator};
 use super::value::{Callable, FrameId, Value};
 use super::{Activation, Elaborator, Eval, Stop, functions};
 use crate::dsl::ast::*;
-use crate::dsl::diagnostics::{Diagnostic, closest};
+use crate::dsl::diagnostics::Diagnostic;
+use crate::spelling::closest;
 
 /// The value that a chain passes on to its next stage.
 pub(super) struct Piped<'a> {

@@ -5,8 +5,9 @@ use super::calls::Piped;
 use super::value::{Callable, List, Value};
 use super::{Elaborator, Eval, MAX_DEPTH, Stop, functions, operators};
 use crate::dsl::ast::*;
-use crate::dsl::diagnostics::{Diagnostic, closest, listed};
+use crate::dsl::diagnostics::{Diagnostic, listed};
 use crate::ops::{BinaryFunction, UnaryFunction};
+use crate::spelling::closest;
 
 /// The longest string that a model file can put together, in bytes.
 const MAX_TEXT: usize = 1000;

@@ -4,8 +4,9 @@ use super::operators::literal;
 use super::value::Value;
 use super::{Elaborator, Eval, Stop};
 use crate::dsl::ast::*;
-use crate::dsl::diagnostics::{Diagnostic, closest, listed};
+use crate::dsl::diagnostics::{Diagnostic, listed};
 use crate::dsl::{Defines, parser};
+use crate::spelling::closest;
 
 impl<'a> Elaborator<'a> {
     pub(super) fn bind_model_parameters(&mut self, defines: &Defines) -> Eval<()> {

@@ -3,7 +3,8 @@
 use super::arguments::Arguments;
 use super::value::Value;
 use super::{Elaborator, Eval};
-use crate::dsl::diagnostics::{Diagnostic, closest};
+use crate::dsl::diagnostics::Diagnostic;
+use crate::spelling::closest;
 
 /// `[top, left, bottom, right]` of a window over an image of extents `[h, w]`.
 ///

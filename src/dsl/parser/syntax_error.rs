@@ -3,8 +3,9 @@
 use pest::error::{Error, ErrorVariant, InputLocation};
 
 use super::super::ast::Span;
-use super::super::diagnostics::{Diagnostic, closest, listed};
+use super::super::diagnostics::{Diagnostic, listed};
 use super::{Rule, nesting};
+use crate::spelling::closest;
 
 /// The keywords that begin a statement.
 const STATEMENTS: [&str; 8] = ["block", "input", "output", "return", "for", "repeat", "if", "assert"];
