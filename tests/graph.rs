@@ -37,6 +37,23 @@ proptest! {
     }
 
     #[test]
+    fn damaged_text_is_refused_or_read_but_never_crashes(
+        graph in graphs(),
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), 0..4usize, any::<char>()), 1..4),
+    ) {
+        let mut text: Vec<char> = graph.to_string().chars().collect();
+        for (place, length, inserted) in cuts {
+            let start = place.index(text.len());
+            let end = (start + length).min(text.len());
+            text.splice(start..end, [inserted]);
+        }
+        let text: String = text.into_iter().collect();
+        if let Ok(graph) = text.parse::<Graph>() {
+            let _ = verify(&graph);
+        }
+    }
+
+    #[test]
     fn text_keeps_the_values(seed: u64) {
         let graph = random_graph(seed);
         let again: Graph = graph.to_string().parse().unwrap();
@@ -76,6 +93,25 @@ fn random_graphs_cover_every_operator() {
         "unary",
     ];
     assert_eq!(seen, BTreeSet::from(all));
+}
+
+#[test]
+fn json_keeps_a_fused_chain() {
+    let text = r#"model "m"
+
+%0 "x" = input : [1, 4, 2, 2]
+%1 "w" = parameter : [4, 1, 1, 1]
+%2 "s" = parameter : [4]
+%3 "chain" = conv_chain(%0) [
+  "dw" conv(%1) {groups=4} + clip {max="inf", min=0.5} + add(%0)
+] + scale_shift(%2, %2) : [1, 4, 2, 2] fuses ["dw", "bn"]
+
+output "y" = %3
+"#;
+    let graph: Graph = text.parse().unwrap();
+    assert_eq!(graph.to_string(), text);
+    let again: Graph = serde_json::from_str(&serde_json::to_string(&graph).unwrap()).unwrap();
+    assert_eq!(again.to_string(), text);
 }
 
 #[test]

@@ -2,6 +2,9 @@
 //!
 //! It calls each operator's own reference evaluation, in topological order; nothing is fused or reordered.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::graph::{Graph, NodeId};
@@ -17,12 +20,12 @@ pub enum EvaluateError {
     MissingParameter { key: String, shape: Shape },
     #[error("parameter '{key}' must have shape {expected}, but in the weights it has {found}")]
     MisshapenParameter { key: String, expected: Shape, found: Shape },
-    #[error("the model takes {expected} inputs, not {given}")]
+    #[error("the model takes {expected} input{}, not {given}", if *.expected == 1 { "" } else { "s" })]
     InputCount { expected: usize, given: usize },
     #[error("input '{name}' must have shape {expected}, not {found}")]
     InputShape { name: String, expected: Shape, found: Shape },
-    #[error("'{name}' depends on a model input, so it is no constant")]
-    NotConstant { name: String },
+    #[error("a value that is asked for as a constant depends on the model input '{input}'")]
+    NotConstant { input: String },
 }
 
 /// The value of every node of an evaluated graph.
@@ -160,7 +163,7 @@ impl<'a> Evaluation<'a> {
             let node = self.graph.node(id);
             match &node.op {
                 Op::Input(_) if inputs.is_none() => {
-                    return Err(EvaluateError::NotConstant { name: node.name.clone() });
+                    return Err(EvaluateError::NotConstant { input: node.name.clone() });
                 }
                 Op::Input(_) => {}
                 Op::Parameter(parameter) => {

@@ -19,6 +19,8 @@ mod reshape;
 mod scale_shift;
 mod softmax;
 mod source;
+#[cfg(test)]
+mod tests;
 mod transpose;
 mod unary;
 mod window;

@@ -4,8 +4,6 @@
 //! failing graph by leaving steps out. Weights drawn from the parameters' distributions keep every value finite and
 //! within a few orders of magnitude, so that results may be compared.
 
-use std::sync::Arc;
-
 use kiln::graph::{Graph, NodeId};
 use kiln::ops::{
     Activation, BatchNorm, Binary, BinaryFunction, Concat, Constant, Conv, Dense, GlobalPool, GlobalReduce,
@@ -13,7 +11,8 @@ use kiln::ops::{
     Transpose, Unary, UnaryFunction, Window,
 };
 use kiln::tensor::{Shape, Tensor};
-use kiln::weights::Weights;
+pub use kiln::weights::random as random_weights;
+use kiln::weights::random_input;
 use proptest::prelude::*;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -36,30 +35,9 @@ pub fn random_graph(seed: u64) -> Graph {
     build(seed, &steps)
 }
 
-/// Weights for every parameter of a graph, from their distributions.
-pub fn random_weights(graph: &Graph, seed: u64) -> Weights {
-    let mut rng = Pcg64Mcg::seed_from_u64(seed);
-    let mut weights = Weights::default();
-    for id in graph.topological_order() {
-        if let Op::Parameter(Parameter { key, shape, init }) = &graph.node(id).op {
-            let (low, high) = match *init {
-                Init::Uniform { low, high } => (low, high),
-                Init::Kaiming { fan_in } => {
-                    let bound = (6.0 / fan_in as f32).sqrt();
-                    (-bound, bound)
-                }
-            };
-            let array = Tensor::from_fn(shape.clone(), |_| rng.random_range(low..high));
-            weights.insert(key, Arc::new(array));
-        }
-    }
-    weights
-}
-
 /// Inputs in [-1, 1) for a graph.
 pub fn random_inputs(graph: &Graph, seed: u64) -> Vec<Tensor> {
-    let mut rng = Pcg64Mcg::seed_from_u64(!seed);
-    let random = |&id| Tensor::from_fn(graph.shape(id).clone(), |_| rng.random_range(-1.0..1.0));
+    let random = |&id| random_input(&graph.node(id).name, graph.shape(id), seed);
     graph.inputs().iter().map(random).collect()
 }
 
