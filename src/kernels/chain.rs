@@ -1,7 +1,7 @@
 //! Depthwise and pointwise convolution as one kernel: the map between them lives in scratch memory only.
 
 use super::Family;
-use super::conv::{PackedFilter, Product, Region, Tile, border_after, geometry, uneven};
+use super::conv::{Order, PackedFilter, Product, Region, Tile, border_after, geometry, uneven};
 use super::depthwise::{ChannelFilter, Stored};
 use super::epilogue::FusedEpilogue;
 use super::view::{View, layout_suffix};
@@ -29,6 +29,8 @@ pub struct ChainKernel {
     pub columns: usize,
     /// The pointwise register tile.
     pub tile: Tile,
+    /// The order of the pointwise loops.
+    pub order: Order,
     /// Output rows of one grid point.
     pub rows: usize,
 }
@@ -51,7 +53,7 @@ impl ChainKernel {
 
     /// The depthwise rows of one grid point, as they lie in scratch memory.
     fn scratch(&self) -> View {
-        View::channels_last([1, self.x.dims[1], self.rows, self.y.dims[3]], [0; 4])
+        View::channels_last([1, self.x.dims[1], self.rows, self.y.dims[3]], [0; 4]).spread()
     }
 }
 
@@ -59,12 +61,13 @@ impl Family for ChainKernel {
     fn name(&self) -> String {
         let Tile { rows, columns, vectors } = self.tile;
         format!(
-            "depthwise_pointwise_{}{}{}_t{}_t{rows}x{columns}x{vectors}_b{}{}{}",
+            "depthwise_pointwise_{}{}{}_t{}_t{rows}x{columns}x{vectors}_b{}{}{}{}",
             geometry(&self.x, &self.y, self.kernel, &self.window, 1),
             self.depthwise_epilogue.suffix(),
             self.pointwise_epilogue.suffix(),
             self.columns,
             self.rows,
+            self.order.suffix(),
             layout_suffix(&[&self.x, &self.y], &self.depthwise_epilogue),
             layout_suffix(&[], &self.pointwise_epilogue),
         )
@@ -106,6 +109,7 @@ impl Family for ChainKernel {
             kernel: [1, 1],
             window: &pointwise_window,
             tile: self.tile,
+            order: self.order,
         };
         let image = k.grid(0, images);
         let block = k.grid(1, height.div_ceil(self.rows));

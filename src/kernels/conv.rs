@@ -30,6 +30,16 @@ pub struct Blocking {
     pub channels: usize,
 }
 
+/// Which loop runs outside, within a grid point.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Order {
+    /// For each tile of pixels all channels: outputs are written line after line, while the weights stay in the
+    /// second-level cache.
+    Pixels,
+    /// For each panel of weights all pixels: large weights are read once.
+    Panels,
+}
+
 /// A convolution. Weights are packed as [`PackedFilter`] says.
 ///
 /// Grid: image (or group, where there is more than one), block of rows, block of channels.
@@ -46,6 +56,7 @@ pub struct ConvKernel {
     pub epilogue: FusedEpilogue,
     pub tile: Tile,
     pub blocking: Blocking,
+    pub order: Order,
 }
 
 /// The layout of packed weights: `[group][panel][kh][kw][c][panel_width]`, output channels innermost, the last
@@ -93,6 +104,15 @@ impl ConvKernel {
     }
 }
 
+impl Order {
+    pub(super) fn suffix(self) -> &'static str {
+        match self {
+            Order::Pixels => "_px",
+            Order::Panels => "",
+        }
+    }
+}
+
 /// `ic64ih56iw56oc128oh56ow56kh3kw3sh1sw1…`: what a name says of a convolution's geometry.
 pub(super) fn geometry(x: &View, y: &View, kernel: [usize; 2], window: &Window, groups: usize) -> String {
     let ([n, c, h, w], [_, o, oh, ow]) = (&x.dims[..], &y.dims[..]) else { unreachable!("rank 4") };
@@ -121,11 +141,12 @@ impl Family for ConvKernel {
     fn name(&self) -> String {
         let Tile { rows, columns, vectors } = self.tile;
         format!(
-            "conv_{}{}_t{rows}x{columns}x{vectors}_b{}x{}{}",
+            "conv_{}{}_t{rows}x{columns}x{vectors}_b{}x{}{}{}",
             geometry(&self.x, &self.y, self.kernel, &self.window, self.groups),
             self.epilogue.suffix(),
             self.blocking.pixels,
             self.blocking.channels,
+            self.order.suffix(),
             super::view::layout_suffix(&[&self.x, &self.y], &self.epilogue),
         )
     }
@@ -148,6 +169,7 @@ impl Family for ConvKernel {
             kernel: self.kernel,
             window: &self.window,
             tile: self.tile,
+            order: self.order,
         };
         let [images, _, height, width] = self.y.dims[..] else { unreachable!("rank 4") };
         let along_rows = height > 1;
@@ -271,6 +293,14 @@ pub(super) struct Product<'a> {
     pub kernel: [usize; 2],
     pub window: &'a Window,
     pub tile: Tile,
+    pub order: Order,
+}
+
+/// Part of an axis.
+#[derive(Clone)]
+struct Stretch {
+    start: Affine,
+    extent: usize,
 }
 
 /// One register tile's place.
@@ -287,29 +317,47 @@ struct Place {
 }
 
 impl Product<'_> {
-    /// Computes a region: panel by panel, and for each panel tile by tile, so that a panel's weights stay in the
-    /// nearest cache while the pixels pass.
+    /// Computes a region, tile by tile.
     pub fn region(&self, k: &mut Builder, region: &Region) {
-        let Tile { rows, columns, .. } = self.tile;
-        stretches(k, region.channels, self.filter.panel_width, |k, channel, channels| {
-            let channel = sum(&region.first_channel, &channel);
-            stretches(k, region.size[0], rows, |k, row, rows| {
-                stretches(k, region.size[1], columns, |k, column, columns| {
-                    let offset = [&row, &column];
-                    let place = Place {
-                        x: [0, 1].map(|axis| {
-                            sum(&region.x_origin[axis], &offset[axis].times(self.window.stride[axis]))
-                        }),
-                        y: [0, 1].map(|axis| sum(&region.y_origin[axis], offset[axis])),
-                        rows,
-                        columns,
-                        channel: channel.clone(),
-                        channels,
-                    };
-                    self.tile(k, region, &place);
+        match self.order {
+            Order::Pixels => self.pixels(k, region, |k, row, column| {
+                self.panels(k, region, |k, channel| {
+                    self.tile(k, region, &self.place(region, &row, &column, channel))
                 });
+            }),
+            Order::Panels => self.panels(k, region, |k, channel| {
+                self.pixels(k, region, |k, row, column| {
+                    self.tile(k, region, &self.place(region, &row, &column, channel.clone()));
+                });
+            }),
+        }
+    }
+
+    fn panels(&self, k: &mut Builder, region: &Region, mut body: impl FnMut(&mut Builder, Stretch)) {
+        stretches(k, region.channels, self.filter.panel_width, |k, start, extent| {
+            body(k, Stretch { start: sum(&region.first_channel, &start), extent });
+        });
+    }
+
+    fn pixels(&self, k: &mut Builder, region: &Region, mut body: impl FnMut(&mut Builder, Stretch, Stretch)) {
+        stretches(k, region.size[0], self.tile.rows, |k, start, extent| {
+            let row = Stretch { start, extent };
+            stretches(k, region.size[1], self.tile.columns, |k, start, extent| {
+                body(k, row.clone(), Stretch { start, extent });
             });
         });
+    }
+
+    fn place(&self, region: &Region, row: &Stretch, column: &Stretch, channel: Stretch) -> Place {
+        let offset = [&row.start, &column.start];
+        Place {
+            x: [0, 1].map(|axis| sum(&region.x_origin[axis], &offset[axis].times(self.window.stride[axis]))),
+            y: [0, 1].map(|axis| sum(&region.y_origin[axis], offset[axis])),
+            rows: row.extent,
+            columns: column.extent,
+            channel: channel.start,
+            channels: channel.extent,
+        }
     }
 
     fn tile(&self, k: &mut Builder, region: &Region, place: &Place) {

@@ -32,6 +32,18 @@ impl View {
         View { dims: dims.to_vec(), strides: vec![image, 1, row, c], offset: top * row + left * c }
     }
 
+    /// A channels-last view with pixels moved apart where their distance is a multiple of half a page: a tile reads
+    /// one channel of many pixels at once, and first-level caches hold only a few lines at such distances.
+    pub fn spread(mut self) -> Self {
+        let [image, _, row, pixel] = self.strides[..] else { return self };
+        if pixel % CACHE_PERIOD == 0 {
+            let wider = |stride: usize| stride / pixel * (pixel + CACHE_LINE);
+            self.strides = vec![wider(image), 1, wider(row), wider(pixel)];
+            self.offset = wider(self.offset);
+        }
+        self
+    }
+
     /// `[n, c, h, w]` in the graph's own order with a border around each plane.
     pub fn planar(dims: [usize; 4], border: [usize; 4]) -> Self {
         let [_, c, h, w] = dims;
@@ -154,6 +166,12 @@ fn axis_name(dims: &[usize], axis: usize) -> char {
     let names = if dims.len() == 4 { "nchw" } else { "abcdefghijklmnopqrstuvwxyz" };
     names.chars().nth(axis).unwrap_or('z')
 }
+
+/// Elements of half a page.
+const CACHE_PERIOD: usize = 512;
+
+/// Elements of a cache line.
+const CACHE_LINE: usize = 16;
 
 /// What a kernel's name says of its arrays' layouts: nothing where all are channels-last without gaps, else a
 /// short hash of all strides and offsets, so that equal names mean equal kernels.

@@ -79,7 +79,7 @@ impl Layout {
         if self.planar.contains(&owner) {
             return View::planar([n, c, h, w], border);
         }
-        let mut view = View::channels_last([n, c, h, w], border);
+        let mut view = View::channels_last([n, c, h, w], border).spread();
         view.dims[1] = graph.shape(id).dims()[1];
         view.offset += channel;
         view
@@ -91,7 +91,11 @@ impl Layout {
             return graph.shape(owner).elements();
         };
         let [top, left, bottom, right] = self.border(owner);
-        n * c * (top + h + bottom) * (left + w + right)
+        if self.planar.contains(&owner) {
+            return n * c * (top + h + bottom) * (left + w + right);
+        }
+        let view = View::channels_last([n, c, h, w], [top, left, bottom, right]).spread();
+        n * view.strides[0]
     }
 
     fn settle_concats(&mut self, graph: &Graph) {

@@ -292,6 +292,7 @@ fn product(
         epilogue,
         tile,
         blocking,
+        order: tiles::choose_order(&shape),
     };
     let packed = kernel.packed_filter(l.lanes());
     let (weights, bias) = pack_filter(l, &filter, packed);
@@ -404,6 +405,7 @@ fn conv_chain(l: &mut Lowering, id: NodeId, chain: &ConvChain, own: &[NodeId]) {
         pointwise_epilogue,
         columns: tiles::depthwise_columns(width, kw, l.target),
         tile: tiles::choose_tile(&shape, l.target),
+        order: tiles::choose_order(&shape),
         rows,
     };
     let packed = kernel.packed_filter(l.lanes());

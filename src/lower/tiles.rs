@@ -1,7 +1,7 @@
 //! Register tiles and blocks, chosen for each shape by a model of the core.
 
 use crate::codegen::target::InstructionSet;
-use crate::kernels::conv::{Blocking, Tile};
+use crate::kernels::conv::{Blocking, Order, Tile};
 
 /// The matrix product that a convolution is: `rows · columns` output pixels × `outputs` channels of one group,
 /// `reduction` products for each.
@@ -72,13 +72,18 @@ fn cycles(product: &Product, tile: Tile, target: InstructionSet) -> f64 {
                 let per_cycle = if lanes == 16 { 1.0 } else { 2.0 };
                 let multiply = pixels * vectors / per_cycle;
                 let load = pixels / 2.0 + vectors / per_cycle;
-                let step = multiply.max(load).max(4.0);
+                let step = multiply.max(load).max(4.0) + 0.1 * load;
                 let edges = 20.0 + pixels * vectors * 3.0;
                 total += tiles as f64 * (product.reduction as f64 * step + edges);
             }
         }
     }
     total
+}
+
+/// Small weights stay in the second-level cache while the pixels pass; large ones are read once.
+pub fn choose_order(product: &Product) -> Order {
+    if product.outputs * product.reduction <= RESIDENT_WEIGHTS { Order::Pixels } else { Order::Panels }
 }
 
 /// Cuts a product into grid points for `images` (or groups).
