@@ -1,8 +1,9 @@
-//! Kernel families as written, run by the loop language's own interpreter, against the operators' reference
-//! evaluation.
+//! Kernel families, interpreted as written and compiled, against the operators' reference evaluation.
 
 #[path = "kernels/elementwise.rs"]
 mod elementwise;
+#[path = "emitters/harness.rs"]
+mod emitters;
 #[path = "kernels/harness.rs"]
 mod harness;
 #[path = "kernels/math.rs"]

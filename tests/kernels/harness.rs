@@ -1,8 +1,10 @@
 //! Running a kernel family on tensors that are laid out as its views say.
 
-use kiln::codegen::vector::{Access, interpret, verify};
+use kiln::codegen::vector::{Access, Kernel, interpret, verify};
 use kiln::kernels::{Family, View};
 use kiln::tensor::{Shape, Tensor};
+
+use crate::emitters::Emitter;
 
 /// The vector widths that emitters have.
 pub const LANES: [usize; 3] = [4, 8, 16];
@@ -54,37 +56,52 @@ pub fn scatter(tensor: &Tensor, view: &View) -> Vec<f32> {
     buffer
 }
 
-/// Builds the kernel for each vector width, verifies it, runs it on `inputs` (its read buffers, in order) and
-/// compares what it writes to `output` with `expected`.
+/// Builds the kernel for each vector width, verifies it, and runs it on `inputs` (its read buffers, in order): as
+/// interpreted, and as compiled by each emitter that this machine runs. Compares what it writes to `output` with
+/// `expected`.
 pub fn check(family: &dyn Family, inputs: &[Vec<f32>], output: &View, expected: &Tensor) {
     for lanes in LANES {
         let kernel = family.build(lanes);
         assert_eq!(kernel.name, family.name());
         verify(&kernel).unwrap_or_else(|error| panic!("{error}\n{kernel}"));
-        let mut inputs = inputs.iter();
-        let mut written = None;
-        let mut buffers: Vec<Vec<f32>> = (kernel.buffers.iter().enumerate())
-            .map(|(id, buffer)| match buffer.access {
-                Access::Read => inputs.next().expect("an input for each buffer that is read").clone(),
-                Access::Write => {
-                    assert_eq!(written.replace(id), None, "{} writes two buffers", kernel.name);
-                    vec![UNTOUCHED; buffer.elements]
-                }
-                Access::Scratch => vec![GAP; buffer.elements],
-            })
-            .collect();
-        assert_eq!(inputs.next(), None, "{} reads fewer buffers", kernel.name);
-        interpret(&kernel, &mut buffers);
-        let mut result = buffers.swap_remove(written.expect("a kernel writes"));
-        let actual = Tensor::from_fn(expected.shape().clone(), |at| {
-            std::mem::replace(&mut result[place(output, at)], UNTOUCHED)
-        });
-        assert!(
-            result.iter().all(|&value| value == UNTOUCHED),
-            "{} with {lanes} lanes writes beside its output\n{kernel}",
-            kernel.name
-        );
-        let error = actual.relative_error(expected);
-        assert!(error <= 1e-5, "{} with {lanes} lanes: relative error {error:e}\n{kernel}", kernel.name);
+        let written: Vec<usize> =
+            (0..kernel.buffers.len()).filter(|&id| kernel.buffers[id].access == Access::Write).collect();
+        let [written] = written[..] else { panic!("{} writes other than one buffer", kernel.name) };
+        let buffers = buffers(&kernel, inputs);
+        let compare = |how: &str, mut buffers: Vec<Vec<f32>>| {
+            let mut result = buffers.swap_remove(written);
+            let actual = Tensor::from_fn(expected.shape().clone(), |at| {
+                std::mem::replace(&mut result[place(output, at)], UNTOUCHED)
+            });
+            let outside = result.iter().all(|&value| value == UNTOUCHED);
+            assert!(outside, "{}, {how}, {lanes} lanes, writes beside its output\n{kernel}", kernel.name);
+            let error = actual.relative_error(expected);
+            assert!(error <= 1e-5, "{}, {how}, {lanes} lanes: error {error:e}\n{kernel}", kernel.name);
+        };
+        let mut interpreted = buffers.clone();
+        interpret(&kernel, &mut interpreted);
+        compare("interpreted", interpreted);
+        for emitter in Emitter::available().into_iter().filter(|emitter| emitter.lanes() == lanes) {
+            let mut compiled = buffers.clone();
+            emitter.run(&kernel, &mut compiled).unwrap_or_else(|error| panic!("{error}\n{kernel}"));
+            compare(&format!("{emitter:?}"), compiled);
+        }
     }
+}
+
+/// Memory for a kernel: its inputs, and what it writes as yet untouched.
+fn buffers(kernel: &Kernel, inputs: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    let mut inputs = inputs.iter();
+    let memory = kernel.buffers.iter().map(|buffer| match buffer.access {
+        Access::Read => {
+            let input = inputs.next().expect("an input for each buffer that is read");
+            assert_eq!(input.len(), buffer.elements, "{} reads '{}'", kernel.name, buffer.name);
+            input.clone()
+        }
+        Access::Write => vec![UNTOUCHED; buffer.elements],
+        Access::Scratch => vec![GAP; buffer.elements],
+    });
+    let memory = memory.collect();
+    assert_eq!(inputs.next(), None, "{} reads fewer buffers", kernel.name);
+    memory
 }
