@@ -10,7 +10,8 @@ const SMALL: &str = r#"
     %shift = parameter : [8]
     %mean = parameter : [8]
     %variance = parameter : [8]
-    %bn = batch_norm(%conv, %scale, %shift, %mean, %variance) + relu
+    %bn "block.bn" = batch_norm(%conv, %scale, %shift, %mean, %variance) + relu : [1, 8, 2, 2]
+        fuses ["block.pad"]
     %dw = parameter : [8, 1, 3, 3]
     %pw = parameter : [4, 8, 1, 1]
     %half = constant {data=[0.5]} : [1]
@@ -43,7 +44,7 @@ fn summary_counts_what_papers_count() {
         layers: vec![
             row("conv", "conv", [1, 8, 2, 2], 8 * 2 * 9, 8 * 4 * 2 * 9),
             // Mean and variance are not trained.
-            row("bn", "batch_norm", [1, 8, 2, 2], 16, 0),
+            row("block.bn", "batch_norm", [1, 8, 2, 2], 16, 0),
             row("chain", "conv_chain", [1, 4, 2, 2], 8 * 9 + 4 * 8, 8 * 4 * 9 + 4 * 4 * 8),
             // Shares its weight with the chain.
             row("again", "conv", [1, 4, 2, 2], 0, 4 * 4 * 8),
@@ -82,6 +83,7 @@ fn svg_draws_a_box_for_each_value_and_a_path_for_each_operand() {
     assert_eq!(svg.matches("marker-end").count(), 7);
     assert!(svg.contains(">small &lt;net&gt;</text>"), "{svg}");
     assert!(svg.contains(">batch norm + relu</text>"), "{svg}");
+    assert!(svg.contains(">block.pad … bn</text>"), "{svg}");
     assert!(!svg.contains("NaN"), "{svg}");
 }
 

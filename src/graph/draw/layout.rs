@@ -5,7 +5,8 @@
 //! - Sweeps down and up order each rank by the mean position of neighbours, then place it: each item as close as it can
 //!   be to the next of its column, or where a column begins, to the mean of its neighbours, given the order and the room
 //!   that each needs. That is a least-squares problem under a chain of inequalities, which pooling adjacent violators
-//!   solves exactly. Long columns weigh most, so that branches make way for the trunk.
+//!   solves exactly. Branches weigh little beside the column that they part from, and make way for it; branches of
+//!   one fork weigh the same, and stand evenly around it. Arrows make way for boxes.
 
 /// Where everything goes, in pixels.
 pub struct Layout {
@@ -175,7 +176,12 @@ fn form_columns(items: &mut [Item]) {
         if items[top].column_above.is_none() {
             let next = |&at: &usize| items[at].column_below;
             let column: Vec<usize> = std::iter::successors(Some(top), next).collect();
-            let weight = if items[top].is_box { 1e4 * (column.len() as f64).powi(2) } else { 1.0 };
+            let branches_off = items[top].above.iter().any(|&at| items[at].below.len() > 1);
+            let weight = match (items[top].is_box, branches_off) {
+                (false, _) => 1.0,
+                (true, true) => 1e4,
+                (true, false) => 1e4 * (column.len() as f64 + 1.0).powi(2),
+            };
             for at in column {
                 items[at].weight = weight;
             }

@@ -7,7 +7,7 @@ mod svg;
 pub use dot::to_dot;
 pub use svg::to_svg;
 
-use super::{Graph, NodeId};
+use super::{Graph, Node, NodeId};
 use crate::ops::{Conv, Epilogue, Op, Window};
 use crate::tensor::Shape;
 
@@ -88,7 +88,7 @@ impl Picture {
             let node = graph.node(id);
             picture.boxes.push(Label {
                 title: title(graph, id),
-                name: node.name.clone(),
+                name: layers(node),
                 shape: node.shape.to_string(),
                 kind: Kind::of(&node.op),
             });
@@ -108,6 +108,16 @@ impl Picture {
         }
         picture
     }
+}
+
+/// The layers that a node stands for: `layer1.0.conv1 … relu`.
+fn layers(node: &Node) -> String {
+    let first = node.layers().next().unwrap_or(&node.name);
+    if first == node.name {
+        return node.name.clone();
+    }
+    let prefix = first.rfind('.').map_or("", |dot| &first[..=dot]);
+    format!("{first} … {}", node.name.strip_prefix(prefix).unwrap_or(&node.name))
 }
 
 fn title(graph: &Graph, id: NodeId) -> String {
@@ -139,6 +149,7 @@ fn convolution(conv: &Conv, weight: &Shape) -> String {
     let word = match conv.groups {
         1 => "conv".to_owned(),
         groups if i == 1 && o == groups => "depthwise".to_owned(),
+        groups if i == 1 => format!("depthwise ×{}", o / groups),
         groups => format!("conv in {groups} groups"),
     };
     format!("{word} {kh}×{kw}{}", stride(&conv.window))
