@@ -1,80 +1,25 @@
 //! Running kernels through an emitter, on memory that faults where a kernel reads or writes beyond its buffers.
 
-use cranelift_codegen::settings::{self, Configurable};
-use cranelift_frontend::FunctionBuilderContext;
-use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{Linkage, Module, default_libcall_names};
+use kiln::codegen::jit::JitKernels;
+use kiln::codegen::module::CodegenFailure;
+use kiln::codegen::target::InstructionSet;
 use kiln::codegen::vector::Kernel;
-use kiln::codegen::x64::{self, Width};
-use kiln::codegen::{clif, x64::EmitError};
 
-/// A way from a kernel to machine code.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Emitter {
-    Clif,
-    Wide(Width),
-}
-
-impl Emitter {
-    /// The emitters whose code this machine runs.
-    pub fn available() -> Vec<Emitter> {
-        let wide = [Width::Avx2, Width::Avx512].into_iter().filter(|width| width.is_available());
-        [Emitter::Clif].into_iter().chain(wide.map(Emitter::Wide)).collect()
+/// Runs a kernel over its grid, one buffer for each of the kernel's.
+pub fn run(isa: InstructionSet, kernel: &Kernel, buffers: &mut [Vec<f32>]) -> Result<(), CodegenFailure> {
+    let code = JitKernels::compile(std::slice::from_ref(kernel), isa, 1)?;
+    let function = code.function(0);
+    let mut memory: Vec<Guarded> = buffers.iter().map(|buffer| Guarded::new(buffer)).collect();
+    let table: Vec<*mut f32> = memory.iter_mut().map(|guarded| guarded.elements().as_mut_ptr()).collect();
+    let [g0, g1, g2] = kernel.grid();
+    for point in 0..g0 * g1 * g2 {
+        // SAFETY: the kernel was verified, and the buffers are as long as it declares.
+        unsafe { function(table.as_ptr(), point / (g1 * g2), point / g2 % g1, point % g2) };
     }
-
-    pub fn lanes(self) -> usize {
-        match self {
-            Emitter::Clif => clif::LANES,
-            Emitter::Wide(width) => width.lanes(),
-        }
+    for (buffer, guarded) in buffers.iter_mut().zip(&mut memory) {
+        buffer.copy_from_slice(guarded.elements());
     }
-
-    /// Runs a verified kernel over its grid, one buffer for each of the kernel's.
-    pub fn run(self, kernel: &Kernel, buffers: &mut [Vec<f32>]) -> Result<(), EmitError> {
-        let mut module = module();
-        let signature = clif::signature(module.isa().default_call_conv());
-        let id = module.declare_function("kernel", Linkage::Export, &signature).expect("a fresh module");
-        match self {
-            Emitter::Clif => {
-                let mut context = module.make_context();
-                context.func.signature = signature;
-                let config = module.isa().frontend_config();
-                let has_fma = std::arch::is_x86_feature_detected!("fma");
-                clif::emit(kernel, &mut context.func, &mut FunctionBuilderContext::new(), config, has_fma);
-                module.define_function(id, &mut context).expect("Cranelift takes the function");
-            }
-            Emitter::Wide(width) => {
-                let code = x64::emit(kernel, width)?;
-                module.define_function_bytes(id, x64::ALIGNMENT, &code, &[]).expect("defined once");
-            }
-        }
-        module.finalize_definitions().expect("nothing is left to link");
-        let code = module.get_finalized_function(id);
-        // SAFETY: the function was emitted with this signature.
-        let function: extern "C" fn(*const *mut f32, usize, usize, usize) =
-            unsafe { std::mem::transmute(code) };
-        let mut memory: Vec<Guarded> = buffers.iter().map(|buffer| Guarded::new(buffer)).collect();
-        let table: Vec<*mut f32> = memory.iter_mut().map(|guarded| guarded.elements().as_mut_ptr()).collect();
-        let [g0, g1, g2] = kernel.grid();
-        for point in 0..g0 * g1 * g2 {
-            function(table.as_ptr(), point / (g1 * g2), point / g2 % g1, point % g2);
-        }
-        for (buffer, guarded) in buffers.iter_mut().zip(&mut memory) {
-            buffer.copy_from_slice(guarded.elements());
-        }
-        // SAFETY: the function is not called again.
-        unsafe { module.free_memory() };
-        Ok(())
-    }
-}
-
-fn module() -> JITModule {
-    let mut flags = settings::builder();
-    flags.set("opt_level", "speed").expect("a known setting");
-    flags.set("is_pic", "false").expect("a known setting");
-    let isa = cranelift_native::builder().expect("a supported machine");
-    let isa = isa.finish(settings::Flags::new(flags)).expect("consistent settings");
-    JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()))
+    Ok(())
 }
 
 const PAGE: usize = 4096;

@@ -34,30 +34,11 @@ pub const ALIGNMENT: u64 = 64;
 pub enum Width {
     /// 256 bits: AVX2 and FMA.
     Avx2,
-    /// 512 bits: AVX-512 F, VL and DQ.
+    /// 512 bits: AVX-512 F.
     Avx512,
 }
 
 impl Width {
-    /// The widest instruction set of the machine that this runs on, if it has one.
-    pub fn detect() -> Option<Width> {
-        [Width::Avx512, Width::Avx2].into_iter().find(|width| width.is_available())
-    }
-
-    /// Whether the machine that this runs on has the instruction set.
-    pub fn is_available(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            let avx512 = is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512dq");
-            avx2 && (self == Width::Avx2 || avx512)
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        false
-    }
-
     /// Elements of `f32` per register.
     pub const fn lanes(self) -> usize {
         match self {
