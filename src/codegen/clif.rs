@@ -12,7 +12,9 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 
-use super::vector::{Address, Binary, BufferId, Index, Inst, Kernel, Pointer, PointerPlan, Reg, Stmt, Unary};
+use super::vector::{
+    Access, Address, Binary, BufferId, Index, Inst, Kernel, Pointer, PointerPlan, Reg, Stmt, Unary,
+};
 use super::vector::{GRID_RANK, visit_addresses};
 
 /// Elements per vector register of kernels that this emitter takes.
@@ -193,7 +195,8 @@ impl Emitter<'_> {
             Inst::Load { at, lanes, .. } => self.load(at, *lanes),
             Inst::Broadcast { at, .. } => {
                 let (base, offset) = self.address(at);
-                let scalar = self.b.ins().load(types::F32, flags(), base, offset);
+                let flags = self.load_flags(at);
+                let scalar = self.b.ins().load(types::F32, flags, base, offset);
                 self.b.ins().splat(types::F32X4, scalar)
             }
             Inst::Constant { value, .. } => self.constant(*value),
@@ -313,16 +316,24 @@ impl Emitter<'_> {
 
     fn load(&mut self, at: &Address, lanes: usize) -> Value {
         let (base, offset) = self.address(at);
+        let flags = self.load_flags(at);
         if lanes == LANES {
-            return self.b.ins().load(types::F32X4, flags(), base, offset);
+            return self.b.ins().load(types::F32X4, flags, base, offset);
         }
         let mut value = self.constant(0.0);
         for lane in 0..lanes {
-            let element =
-                self.b.ins().load(types::F32, flags(), base, offset + (lane as i64 * ELEMENT) as i32);
+            let element = self.b.ins().load(types::F32, flags, base, offset + (lane as i64 * ELEMENT) as i32);
             value = self.b.ins().insertlane(value, element, lane as u8);
         }
         value
+    }
+
+    /// Nobody writes a buffer that is read while the kernel runs, so loads from it may move to their use.
+    fn load_flags(&self, at: &Address) -> MemFlagsData {
+        match self.kernel.buffers[at.buffer.0].access {
+            Access::Read => flags().with_readonly().with_can_move(),
+            Access::Write | Access::Scratch => flags(),
+        }
     }
 
     fn store(&mut self, src: Value, at: &Address, lanes: usize) {

@@ -46,6 +46,17 @@ impl InstructionSet {
         }
     }
 
+    /// How many registers a tile can keep sums in. Cranelift's x86 multiply-add overwrites a factor, not the sum, so
+    /// it needs registers to copy through.
+    pub fn accumulators(self) -> usize {
+        match self {
+            InstructionSet::Baseline if cfg!(target_arch = "aarch64") => 24,
+            InstructionSet::Baseline => 9,
+            InstructionSet::Avx2 => 12,
+            InstructionSet::Avx512 => 28,
+        }
+    }
+
     /// Whether this CPU can run it.
     pub fn is_available(self) -> bool {
         match self {

@@ -7,6 +7,7 @@
 use super::Family;
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
 use super::view::View;
+use crate::codegen::clif;
 use crate::codegen::vector::{Access, Address, Affine, Builder, Kernel, Reg};
 use crate::ops::Window;
 
@@ -430,7 +431,8 @@ impl Product<'_> {
         k.repeat(kh, |k, ky| {
             let x = x.along(ky, dilation[0] * row_stride);
             let weights = weights.along(ky, kw * channels * width);
-            if taps * run <= MAX_UNROLLED {
+            let unroll = unroll(k.lanes());
+            if taps * run <= MAX_UNROLLED && unroll > 1 {
                 for at in 0..taps * run {
                     let (tap, channel) = (at / run, at % run);
                     let x = x.plus(tap * dilation[1] * pixel_stride + channel * channel_stride);
@@ -441,14 +443,14 @@ impl Product<'_> {
             k.repeat(taps, |k, kx| {
                 let x = x.along(kx, dilation[1] * pixel_stride);
                 let weights = weights.along(kx, run * width);
-                k.repeat(run / UNROLL, |k, channel| {
-                    let x = x.along(channel, UNROLL * channel_stride);
-                    let weights = weights.along(channel, UNROLL * width);
-                    for unrolled in 0..UNROLL {
+                k.repeat(run / unroll, |k, channel| {
+                    let x = x.along(channel, unroll * channel_stride);
+                    let weights = weights.along(channel, unroll * width);
+                    for unrolled in 0..unroll {
                         step(k, &x.plus(unrolled * channel_stride), &weights.plus(unrolled * width));
                     }
                 });
-                for channel in run / UNROLL * UNROLL..run {
+                for channel in run / unroll * unroll..run {
                     step(k, &x.plus(channel * channel_stride), &weights.plus(channel * width));
                 }
             });
@@ -456,8 +458,11 @@ impl Product<'_> {
     }
 }
 
-/// Steps of the reduction in one round of its innermost loop.
-const UNROLL: usize = 4;
+/// Steps of the reduction in one round of its innermost loop. Cranelift moves arithmetic down to its use, past all
+/// loads of the round, so that only a round of one step leaves the accumulators in registers.
+fn unroll(lanes: usize) -> usize {
+    if lanes == clif::LANES { 1 } else { 4 }
+}
 
 /// The longest run over horizontal taps and channels that is written out instead of looped over.
 const MAX_UNROLLED: usize = 36;

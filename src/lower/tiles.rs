@@ -49,7 +49,7 @@ pub fn choose_tile(product: &Product, target: InstructionSet) -> Tile {
 /// Whether accumulators, a row of weights and the broadcast element fit the registers.
 fn fits(tile: Tile, target: InstructionSet) -> bool {
     let accumulators = tile.rows * tile.columns * tile.vectors;
-    accumulators + tile.vectors + 1 <= target.registers()
+    accumulators <= target.accumulators() && accumulators + tile.vectors + 1 <= target.registers()
 }
 
 /// Cycles of the whole product by this tile.
@@ -73,7 +73,7 @@ fn cycles(product: &Product, tile: Tile, target: InstructionSet) -> f64 {
                 let multiply = pixels * vectors / per_cycle;
                 let load = pixels / 2.0 + vectors / per_cycle;
                 let step = multiply.max(load).max(4.0) + 0.1 * load;
-                let edges = 20.0 + pixels * vectors * 3.0;
+                let edges = 60.0 + pixels * vectors * 3.0;
                 total += tiles as f64 * (product.reduction as f64 * step + edges);
             }
         }
