@@ -1,97 +1,128 @@
-//! Compiled kernels against the reference interpreter, one small graph at a time.
+//! Compiled code against the reference interpreter, on every instruction set that this CPU has, fused and unfused.
 
+mod common;
+
+use common::problem::Problem;
+use common::random_graph::{graphs, random_inputs};
 use kiln::codegen::target::InstructionSet;
 use kiln::graph::Graph;
 use kiln::interpreter;
-use kiln::ops::Op;
 use kiln::runtime::{CompileOptions, Isa, compile};
 use kiln::tensor::Tensor;
-use kiln::weights::Weights;
+use kiln::weights::{self, Weights};
+use proptest::prelude::*;
 
-/// Values that look random and are the same on every run.
-fn noise(seed: usize, at: usize) -> f32 {
-    let x = (seed.wrapping_mul(0x9e37_79b9) ^ at).wrapping_mul(0x85eb_ca6b) & 0xff_ffff;
-    x as f32 / (1 << 23) as f32 - 1.0
-}
+/// The largest relative error of a single layer or a small graph.
+const TOLERANCE: f64 = 1e-5;
 
-fn random(shape: &kiln::tensor::Shape, seed: usize) -> Tensor {
-    let mut at = 0;
-    Tensor::from_fn(shape.clone(), |_| {
-        at += 1;
-        noise(seed, at)
+/// Every way of compiling for this machine.
+fn options() -> impl Iterator<Item = CompileOptions> {
+    let sets = InstructionSet::ALL.into_iter().filter(|set| set.is_available());
+    sets.flat_map(|set| {
+        [false, true].map(|fuse| CompileOptions { fuse, isa: Isa::Exactly(set), ..CompileOptions::default() })
     })
 }
 
-fn check(text: &str) {
-    let graph: Graph = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
-    let mut weights = Weights::default();
-    let mut inputs = Vec::new();
-    for (seed, id) in graph.topological_order().into_iter().enumerate() {
-        match &graph.node(id).op {
-            Op::Parameter(parameter) => {
-                let mut value = random(&parameter.shape, seed);
-                if parameter.key.ends_with("var") {
-                    value.data_mut().iter_mut().for_each(|v| *v = v.abs() + 0.5);
-                }
-                weights.insert(parameter.key.clone(), value);
+fn check(graph: &Graph, tolerance: f64) {
+    let weights = weights::random(graph, 1);
+    let inputs = random_inputs(graph, 2);
+    let reference = interpreter::evaluate(graph, &weights, &inputs).expect("the graph evaluates");
+    for options in options() {
+        for threads in [1, 3] {
+            let options = CompileOptions { threads, ..options.clone() };
+            let outputs = run(graph, &weights, &inputs, &options);
+            for (output, reference) in outputs.iter().zip(&reference) {
+                let error = output.relative_error(reference);
+                assert!(error <= tolerance, "error {error:e} with {options:?}:\n{graph}");
             }
-            Op::Input(input) => inputs.push(random(&input.shape, seed)),
-            _ => {}
         }
     }
-    let reference = interpreter::evaluate(&graph, &weights, &inputs).expect("the graph evaluates");
-    for set in InstructionSet::ALL.into_iter().filter(|set| set.is_available()) {
-        for fuse in [false, true] {
-            let mut first: Option<Vec<Tensor>> = None;
-            for threads in [1, 3] {
-                let options =
-                    CompileOptions { fuse, threads, isa: Isa::Exactly(set), ..CompileOptions::default() };
-                let mut executable =
-                    compile(&graph, &options).expect("compiles").bind(&weights).expect("binds");
-                let _ = executable.run(&inputs).expect("runs");
-                let outputs = executable.run(&inputs).expect("runs");
-                for (output, reference) in outputs.iter().zip(&reference) {
-                    let error = output.relative_error(reference);
-                    assert!(
-                        error < 1e-5,
-                        "error {error:e} on {set}, fuse {fuse}, {threads} threads:\n{text}"
-                    );
-                }
-                if let Some(first) = &first {
-                    assert!(
-                        *first == outputs,
-                        "bits depend on the thread count on {set}, fuse {fuse}:\n{text}"
-                    );
-                }
-                first = Some(outputs);
-            }
-        }
+}
+
+/// The second of two runs: the first has left its values in the arena.
+fn run(graph: &Graph, weights: &Weights, inputs: &[Tensor], options: &CompileOptions) -> Vec<Tensor> {
+    let compiled = compile(graph, options).unwrap_or_else(|error| panic!("{error}, {options:?}:\n{graph}"));
+    let mut executable = compiled.bind(weights).expect("the weights fit");
+    executable.run(inputs).expect("the inputs fit");
+    executable.run(inputs).expect("the inputs fit")
+}
+
+fn corpus() -> Vec<Problem> {
+    let lines = include_str!("corpus/convolutions.txt").lines();
+    let problems = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    problems.map(|line| Problem::parse(line).expect("the corpus is well-formed")).collect()
+}
+
+#[test]
+fn convolutions_of_the_corpus() {
+    for problem in corpus() {
+        check(&problem.graph(), TOLERANCE);
     }
 }
 
 #[test]
-fn convolutions() {
-    for (x, o, i, k, attributes, y) in [
-        ([1, 3, 9, 7], 16, 3, 3, "padding=[1,1,1,1]", ""),
-        ([1, 8, 9, 7], 20, 8, 3, "padding=[1,1,1,1], stride=[2,2]", ""),
-        ([2, 17, 14, 14], 33, 17, 1, "", ""),
-        ([1, 64, 7, 7], 48, 64, 1, "stride=[2,2]", ""),
-        ([1, 8, 12, 12], 16, 4, 3, "groups=2, padding=[1,1,1,1]", ""),
-        ([2, 12, 10, 10], 12, 1, 3, "groups=12, padding=[1,1,1,1]", ""),
-        ([1, 21, 9, 11], 21, 1, 3, "groups=21, stride=[2,2], padding=[0,0,1,1]", ""),
-        ([1, 5, 13, 13], 7, 5, 3, "dilation=[2,2], padding=[2,2,2,2]", ""),
-        ([1, 3, 23, 23], 10, 3, 11, "stride=[4,4]", ""),
-    ] {
-        let [n, c, h, w] = x;
-        check(&format!(
-            r#"model "g"
-%x = input : [{n}, {c}, {h}, {w}]
-%w = parameter : [{o}, {i}, {k}, {k}]
-%b = parameter : [{o}]
-%y = conv(%x, %w, %b) {{{attributes}}}
-%z = relu(%y)
-output "y" = %z{y}
-"#
-        ));
+fn the_corpus_holds_the_shipped_models() {
+    let corpus = corpus();
+    let mut missing = Vec::new();
+    for (name, defines) in common::models::SHIPPED {
+        let graph = common::models::graph(name, defines);
+        for id in graph.topological_order() {
+            if let Some(problem) = Problem::of(&graph, id)
+                && !corpus.contains(&problem)
+                && !missing.contains(&problem)
+            {
+                missing.push(problem);
+            }
+        }
+    }
+    if std::env::var_os("KILN_BLESS").is_some() && !missing.is_empty() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/convolutions.txt");
+        let mut text = std::fs::read_to_string(path).expect("the corpus is there");
+        text.extend(missing.iter().map(|problem| format!("{problem}\n")));
+        std::fs::write(path, text).expect("the corpus can be written");
+        return;
+    }
+    let missing: Vec<String> = missing.iter().map(Problem::to_string).collect();
+    assert!(missing.is_empty(), "not in the corpus (KILN_BLESS=1 adds them):\n{}", missing.join("\n"));
+}
+
+#[test]
+fn problem_strings_read_back() {
+    for problem in corpus() {
+        assert_eq!(Problem::parse(&problem.to_string()), Ok(problem));
+    }
+}
+
+#[test]
+fn shipped_models_at_reduced_resolution() {
+    for (name, defines) in common::models::REDUCED {
+        check(&common::models::graph(name, defines), 1e-4);
+    }
+}
+
+#[test]
+fn answers_do_not_depend_on_the_number_of_threads() {
+    for (name, defines) in common::models::REDUCED {
+        let graph = common::models::graph(name, defines);
+        let weights = weights::random(&graph, 1);
+        let inputs = random_inputs(&graph, 2);
+        for options in options() {
+            let answers: Vec<Vec<Tensor>> = [1, 2, 5]
+                .iter()
+                .map(|&threads| {
+                    run(&graph, &weights, &inputs, &CompileOptions { threads, ..options.clone() })
+                })
+                .collect();
+            assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{name} with {options:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn random_graphs(graph in graphs()) {
+        check(&graph, TOLERANCE);
     }
 }

@@ -11,6 +11,7 @@ use kiln::ops::{
     Transpose, Unary, UnaryFunction, Window,
 };
 use kiln::tensor::{Shape, Tensor};
+#[allow(unused_imports, reason = "each test file uses its own part")]
 pub use kiln::weights::random as random_weights;
 use kiln::weights::random_input;
 use proptest::prelude::*;

@@ -1,0 +1,41 @@
+//! The shipped models as tests use them.
+
+use kiln::Model;
+use kiln::graph::Graph;
+
+type Defines = &'static [(&'static str, &'static str)];
+
+/// All shipped models at full size.
+pub const SHIPPED: &[(&str, Defines)] = &[
+    ("alexnet", &[]),
+    ("alexnet_torchvision", &[]),
+    ("bn_inception", &[]),
+    ("digits", &[]),
+    ("mobilenet_v1", &[]),
+    ("mobilenet_v1", &[("alpha", "0.5"), ("resolution", "160")]),
+    ("resnet", &[("depth", "18")]),
+    ("resnet", &[("depth", "50")]),
+];
+
+/// All shipped models, every depth included, small enough to interpret in tests.
+pub const REDUCED: &[(&str, Defines)] = &[
+    ("alexnet", &[]),
+    ("alexnet_torchvision", &[]),
+    ("bn_inception", &[("resolution", "64")]),
+    ("digits", &[("batch", "3")]),
+    ("mobilenet_v1", &[("resolution", "64")]),
+    ("mobilenet_v1", &[("alpha", "0.25"), ("resolution", "96"), ("batch", "2")]),
+    ("resnet", &[("depth", "18"), ("resolution", "64")]),
+    ("resnet", &[("depth", "34"), ("resolution", "64")]),
+    ("resnet", &[("depth", "50"), ("resolution", "64")]),
+    ("resnet", &[("depth", "101"), ("resolution", "64")]),
+    ("resnet", &[("depth", "152"), ("resolution", "64")]),
+];
+
+/// A shipped model's graph.
+pub fn graph(name: &str, defines: Defines) -> Graph {
+    let path = format!("{}/models/{name}.kiln", env!("CARGO_MANIFEST_DIR"));
+    let model = Model::load(&path).expect("the model parses");
+    let model = defines.iter().fold(model, |model, (key, value)| model.define(*key, value));
+    model.graph().expect("the model elaborates")
+}
