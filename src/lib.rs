@@ -1,6 +1,6 @@
 //! kiln compiles convolutional model graphs into native kernels.
 //!
-//! ```ignore
+//! ```
 //! use kiln::weights::{random, random_input};
 //! use kiln::{Model, Options};
 //!

@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 use super::inputs::{self, PictureArgs};
 use super::layers::{self, LayerTime};
+use super::memory;
 use super::options::{Backend, CompileArgs, ModelArgs, WeightArgs};
 use super::plot;
 use super::progress::Progress;
 use super::text::{megabytes, ms, si, table};
+use crate::codegen::target::InstructionSet;
 use crate::io::AtomicFile;
 use crate::runtime::{self, CompileOptions, Executable};
 use crate::tensor::Tensor;
@@ -60,11 +62,13 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let unfused_options = CompileOptions { fuse: false, ..fused_options.clone() };
     let plot = args.plot.as_deref().map(AtomicFile::create).transpose()?;
     let graph = args.model.load()?.graph;
+    let fused = runtime::compile(&graph, &fused_options)?;
+    let unfused = runtime::compile(&graph, &unfused_options)?;
+    memory::check(&graph, Backend::Cpu, &[&fused, &unfused])?;
     let weights = args.weights.load(&graph, &args.model.model, true)?;
     let inputs = inputs::gather(&graph, &[], &PictureArgs::default(), 0)?;
-
-    let mut fused = Contender::new(runtime::compile(&graph, &fused_options)?.bind(&weights.weights)?);
-    let mut unfused = Contender::new(runtime::compile(&graph, &unfused_options)?.bind(&weights.weights)?);
+    let mut fused = Contender::new(fused.bind(&weights.weights)?);
+    let mut unfused = Contender::new(unfused.bind(&weights.weights)?);
     let difference = difference(&fused.executable.run(&inputs)?, &unfused.executable.run(&inputs)?);
     measure(&mut fused, &mut unfused, &inputs, args.seconds)?;
     let layers = match args.layers || plot.is_some() {
@@ -81,9 +85,6 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         difference,
         layers: &layers,
     };
-    if let Some(file) = plot {
-        plot::draw(file, &report.title(), &layers)?;
-    }
     if args.json {
         writeln!(out, "{:#}", report.json(args.layers))?;
     } else {
@@ -94,6 +95,9 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         return Err(Failure::input(format!(
             "fused and unfused answers differ by {difference:.1e}, more than {TOLERANCE:.0e} of the largest value"
         )));
+    }
+    if let Some(file) = plot {
+        plot::draw(file, &report.title(), &layers)?;
     }
     Ok(())
 }
@@ -126,6 +130,10 @@ impl Contender {
     fn compile_seconds(&self) -> f64 {
         let timings = self.executable.timings();
         timings.passes + timings.lower + timings.codegen
+    }
+
+    fn isa(&self) -> InstructionSet {
+        self.executable.compiled().plan().target
     }
 
     fn multiply_adds(&self) -> u64 {
@@ -217,9 +225,10 @@ impl Report<'_> {
         let Report { fused, unfused, .. } = self;
         writeln!(
             out,
-            "{} with {}, {}, medians of {} runs in turns\n",
+            "{} with {}, {}, {}, medians of {} runs in turns\n",
             self.model,
             self.weights,
+            fused.isa(),
             self.threads(),
             fused.runs.len()
         )?;
@@ -235,7 +244,11 @@ impl Report<'_> {
         ];
         write!(out, "{}", table(["", ">fused", ">unfused"], rows))?;
         let bytes = unfused.activation_bytes() as f64 / fused.activation_bytes() as f64;
-        writeln!(out, "\nfused is {:.2}× as fast and moves {bytes:.2}× fewer bytes", self.speedup())?;
+        writeln!(
+            out,
+            "\nfused runs {:.2}× as fast and moves {bytes:.2}× fewer bytes of activations",
+            self.speedup()
+        )?;
         writeln!(
             out,
             "largest difference between the answers: {:.1e} of the largest value",
@@ -246,7 +259,6 @@ impl Report<'_> {
                 let gflops = 2.0 * layer.multiply_adds as f64 / layer.fused / 1e9;
                 [
                     layer.name.clone(),
-                    layer.kernel.clone(),
                     ms(layer.fused),
                     ms(layer.unfused),
                     format!("{:.2}×", layer.unfused / layer.fused),
@@ -254,8 +266,7 @@ impl Report<'_> {
                     format!("{gflops:.1}"),
                 ]
             });
-            let header =
-                ["layers", "kernel", ">fused", ">unfused", ">speed-up", ">multiply-adds", ">GFLOP/s"];
+            let header = ["layers", ">fused", ">unfused", ">speed-up", ">multiply-adds", ">GFLOP/s"];
             write!(out, "\n{}", table(header, rows))?;
         }
         Ok(())
@@ -267,6 +278,7 @@ impl Report<'_> {
             "model": self.model,
             "weights": self.weights,
             "threads": self.threads,
+            "isa": fused.isa(),
             "runs": fused.runs.len(),
             "fused_ms": fused.seconds() * 1e3,
             "unfused_ms": unfused.seconds() * 1e3,

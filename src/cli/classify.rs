@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::engine::Engine;
+use super::engine::Prepared;
 use super::failure::Failure;
 use super::inputs::PictureArgs;
 use super::labels::{self, Labels};
@@ -70,13 +70,14 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     };
     let names = Labels::load(args.labels.as_deref(), &model.model)?;
     names.as_ref().map_or(Ok(()), |names| names.check(classes))?;
+    let prepared = Prepared::new(args.compile.backend, &graph, &options)?;
     let arrays = args
         .photos
         .iter()
         .map(|photo| args.pictures.read(photo, shape))
         .collect::<Result<Vec<_>, Error>>()?;
     let weights = args.weights.load(&graph, &model.model, false)?.weights;
-    let mut engine = Engine::new(args.compile.backend, &graph, &weights, &options)?;
+    let mut engine = prepared.bind(&weights)?;
     let softmax = labels::is_softmax(&graph, 0);
 
     let mut documents = Vec::new();

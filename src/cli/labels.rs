@@ -113,14 +113,18 @@ pub fn is_softmax(graph: &Graph, index: usize) -> bool {
 pub fn best(scores: &[f32], k: usize, softmax: bool) -> Vec<Best> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     let rank = |&class: &usize| if scores[class].is_nan() { f32::NEG_INFINITY } else { scores[class] };
-    order.sort_by(|a, b| rank(b).total_cmp(&rank(a)));
-    let high = order.first().map_or(0.0, |class| f64::from(rank(class)));
+    let before = |a: &usize, b: &usize| rank(b).total_cmp(&rank(a)).then(a.cmp(b));
+    if k < order.len() {
+        order.select_nth_unstable_by(k, before);
+        order.truncate(k);
+    }
+    order.sort_unstable_by(before);
+    let high = (0..scores.len()).map(|class| f64::from(rank(&class))).fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = scores.iter().map(|&score| (f64::from(score) - high).exp()).sum();
     let probability = |score: f32| match softmax {
         true => f64::from(score),
         false => (f64::from(score) - high).exp() / sum,
     };
-    order.truncate(k);
     order
         .into_iter()
         .map(|class| Best { class, score: scores[class], probability: probability(scores[class]) })

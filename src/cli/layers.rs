@@ -8,8 +8,10 @@ use crate::runtime::StepInfo;
 
 /// A fused kernel and what it replaces.
 pub struct LayerTime {
-    /// The layers computed: the first, and the last where there are several.
+    /// The layers computed, as [`name`] puts them.
     pub name: String,
+    /// The first of them.
+    pub first: String,
     /// The fused kernel's problem string.
     pub kernel: String,
     /// Seconds of the fused kernel.
@@ -42,6 +44,7 @@ pub fn side_by_side(fused: (&[StepInfo], &[f64]), unfused: (&[StepInfo], &[f64])
         }
         rows.push(LayerTime {
             name: name(&step.layers),
+            first: step.layers.first().cloned().unwrap_or_default(),
             kernel: step.kernel.clone(),
             fused: seconds,
             unfused: 0.0,
@@ -53,6 +56,7 @@ pub fn side_by_side(fused: (&[StepInfo], &[f64]), unfused: (&[StepInfo], &[f64])
             Some(&row) => rows[row].unfused += seconds,
             None => rows.push(LayerTime {
                 name: name(&step.layers),
+                first: step.layers.first().cloned().unwrap_or_default(),
                 kernel: step.kernel.clone(),
                 fused: 0.0,
                 unfused: seconds,
@@ -63,12 +67,17 @@ pub fn side_by_side(fused: (&[StepInfo], &[f64]), unfused: (&[StepInfo], &[f64])
     rows
 }
 
-/// The first layer, and the last where there are several.
+/// The first layer and the last, what they share of a path named once: `blocks.0.{conv … relu}`.
 pub fn name(layers: &[String]) -> String {
-    match layers {
-        [] => String::new(),
-        [only] => only.clone(),
-        [first, .., last] => format!("{first} … {last}"),
+    let (first, last) = match layers {
+        [] => return String::new(),
+        [only] => return only.clone(),
+        [first, .., last] => (first.as_str(), last.as_str()),
+    };
+    let same = first.bytes().zip(last.bytes()).take_while(|(a, b)| a == b).count();
+    match first.as_bytes()[..same].iter().rposition(|&byte| byte == b'.') {
+        Some(dot) => format!("{}{{{} … {}}}", &first[..=dot], &first[dot + 1..], &last[dot + 1..]),
+        None => format!("{first} … {last}"),
     }
 }
 
@@ -105,6 +114,15 @@ mod tests {
         let rows = side_by_side((&fused, &[4.0, 1.0]), (&unfused, &[4.0, 2.0, 1.0, 0.5, 1.5]));
         let rows: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.fused, row.unfused)).collect();
         assert_eq!(rows, [("conv … relu", 4.0, 7.0), ("fc", 1.0, 1.5), ("dropout", 0.0, 0.5)]);
+    }
+
+    #[test]
+    fn a_shared_path_is_named_once() {
+        let name = |layers: &[&str]| super::name(&step(layers).layers);
+        assert_eq!(name(&["conv", "bn", "relu"]), "conv … relu");
+        assert_eq!(name(&["a.0.conv", "a.0.bn"]), "a.0.{conv … bn}");
+        assert_eq!(name(&["a.conv1", "b.conv1"]), "a.conv1 … b.conv1");
+        assert_eq!(name(&["only"]), "only");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod fmt;
 mod inputs;
 mod labels;
 mod layers;
+mod memory;
 mod options;
 mod plan;
 mod plot;

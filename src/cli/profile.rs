@@ -8,6 +8,7 @@ use serde_json::json;
 use super::failure::Failure;
 use super::inputs::{self, PictureArgs};
 use super::layers::{medians, name};
+use super::memory;
 use super::options::{Backend, CompileArgs, ModelArgs, WeightArgs};
 use super::progress::Progress;
 use super::text::{count, megabytes, ms, si, table};
@@ -36,9 +37,11 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         return Err(Failure::Usage("profile times compiled code".to_owned()));
     }
     let graph = args.model.load()?.graph;
+    let compiled = runtime::compile(&graph, &options)?;
+    memory::check(&graph, Backend::Cpu, &[&compiled])?;
     let weights = args.weights.load(&graph, &args.model.model, true)?;
     let inputs = inputs::gather(&graph, &[], &PictureArgs::default(), 0)?;
-    let mut executable = runtime::compile(&graph, &options)?.bind(&weights.weights)?;
+    let mut executable = compiled.bind(&weights.weights)?;
     executable.run(&inputs)?;
 
     let mut runs = Vec::new();

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
-use super::engine::Engine;
+use super::engine::{Engine, Prepared};
 use super::failure::Failure;
 use super::inputs::{self, PictureArgs, batches};
 use super::labels::{self, Best, Labels};
@@ -69,14 +69,15 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let options = args.compile.options()?;
     let loaded = args.model.load()?;
     let graph = &loaded.graph;
-    // Everything that can fail early does, before the work: no output is lost to a mistyped path.
+    // What can fail early does, before the work: no output is lost to a mistyped path.
     let files = create_outputs(graph, &args.output)?;
     let save_weights = args.save_weights.as_deref().map(AtomicFile::create).transpose()?;
     let labels = load_labels(&args, graph)?;
     let expected = args.expect.as_deref().map(|path| NpyFile::open(path)?.read()).transpose()?;
+    let prepared = Prepared::new(args.compile.backend, graph, &options)?;
     let arrays = inputs::gather(graph, &args.input, &args.pictures, args.input_seed)?;
     let weights = args.weights.load(graph, &args.model.model, false)?;
-    let mut engine = Engine::new(args.compile.backend, graph, &weights.weights, &options)?;
+    let mut engine = prepared.bind(&weights.weights)?;
 
     let start = Instant::now();
     let (outputs, runs) = run_batches(&mut engine, graph, arrays)?;

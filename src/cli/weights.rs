@@ -32,8 +32,9 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let file = WeightFile::open(&args.file)?;
     let binding = weights::bind(&graph, file.arrays());
     if args.json {
-        let document =
-            json!({ "model": graph.name, "file": args.file.display().to_string(), "binding": binding });
+        let mut document = json!(binding);
+        document["model"] = json!(graph.name);
+        document["file"] = json!(args.file.display().to_string());
         writeln!(out, "{document:#}")?;
     } else {
         writeln!(out, "{}: {binding}", args.file.display())?;

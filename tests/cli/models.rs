@@ -39,6 +39,13 @@ fn every_stage_is_shown_in_every_format() {
     let graph = kiln("show models/digits.kiln").ok();
     let fused = kiln("show models/digits.kiln --stage fused").ok();
     assert!(graph.contains("batch_norm") && fused.lines().count() != graph.lines().count());
+    for stage in ["plan", "kernels", "clif", "asm"] {
+        let text = kiln(&format!("show models/digits.kiln --stage {stage}")).ok();
+        assert!(text.contains("conv_ic16"), "the kernel of conv2 is not in {stage}: {text}");
+    }
+    let plan = kiln("show models/digits.kiln --stage plan --format json").json();
+    assert_eq!(plan["steps"][0]["buffers"][0], "image");
+    kiln("show models/digits.kiln --stage asm --format json").fails(2);
     assert!(kiln("show models/digits.kiln --stage ast").ok().contains("conv1"));
     kiln("show models/digits.kiln --stage ast --format json").json();
 }
