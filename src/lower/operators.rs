@@ -394,8 +394,10 @@ fn conv_chain(l: &mut Lowering, id: NodeId, chain: &ConvChain, own: &[NodeId]) {
     let [_, _, kh, kw] = l.graph.shape(depthwise_weight).dims()[..] else { unreachable!("inferred") };
     let [_, outputs, height, width] = y.view.dims[..] else { unreachable!("rank 4") };
     let channels = x.view.dims[1];
-    let rows = tiles::rows_of(tiles::SCRATCH_ELEMENTS, channels * width, height);
-    let shape = Product { rows, columns: width, outputs, reduction: channels, input_per_pixel: channels };
+    let whole =
+        Product { rows: height, columns: width, outputs, reduction: channels, input_per_pixel: channels };
+    let rows = tiles::chain_rows(&whole, width, height);
+    let shape = Product { rows, ..whole };
     let kernel = ChainKernel {
         x: x.view.clone(),
         y: y.view.clone(),

@@ -113,8 +113,13 @@ pub fn choose_blocking(product: &Product, tile: Tile, target: InstructionSet, im
 /// Elements of input and output that a grid point of a memory-bound kernel touches: some 256 KB.
 pub const STREAMED_ELEMENTS: usize = 64 * 1024;
 
-/// Elements of scratch memory between the halves of a fused pair: a quarter of a 512 KB cache.
-pub const SCRATCH_ELEMENTS: usize = 32 * 1024;
+/// How many rows of `width` pixels a fused pair computes at a time: what the first-level cache holds between the two
+/// halves, or, where the weights do not stay in the second-level cache, more, so that they are read less often.
+pub fn chain_rows(product: &Product, width: usize, height: usize) -> usize {
+    let resident = product.outputs * product.reduction <= RESIDENT_WEIGHTS;
+    let budget = if resident { 8 * 1024 } else { STREAMED_ELEMENTS };
+    rows_of(budget, product.reduction * width, height)
+}
 
 /// How many rows of `elements_per_row` a budget of elements holds, at least one.
 pub fn rows_of(budget: usize, elements_per_row: usize, rows: usize) -> usize {
