@@ -52,12 +52,16 @@ impl Context<'_> {
     /// # Errors
     /// Who else reads it.
     pub fn sole_reader(&self, value: NodeId, reader: NodeId) -> Result<(), String> {
-        if self.graph.uses(value) == 1 {
+        let uses = self.graph.uses(value);
+        if uses == 1 {
             return Ok(());
         }
         let name = &self.node(value).name;
         if let Some(output) = self.graph.outputs().iter().find(|output| output.node == value) {
             return Err(format!("'{name}' is the model's output '{}'", output.name));
+        }
+        if uses > 8 {
+            return Err(format!("'{name}' is read {uses} times"));
         }
         let other = self.graph.consumers(value).into_iter().find(|&other| other != reader);
         Err(match other {

@@ -2,13 +2,17 @@
 
 use std::collections::HashSet;
 
-use super::context::{Answer, Context, Declined};
+use super::context::{Answer, Context, Declined, refuse};
 use super::explanation::{Explanation, Recorder, Verdict};
 use super::patch::{Change, Patch, Value};
 use super::{Level, Options, PIPELINE, Pass, names};
 use crate::graph::{Graph, NodeId, NodeSet, VerifyError, verify};
 use crate::ops::{Op, ShapeError};
 use crate::spelling::closest;
+
+/// The most layers that one node stands for: far more than any network asks for, and few enough that a chain of
+/// thousands costs no more than its length.
+const MAX_LAYERS: usize = 64;
 
 /// Why a graph could not be rewritten.
 #[derive(Debug, thiserror::Error)]
@@ -161,7 +165,7 @@ impl Driver {
             if !self.graph.contains(node) {
                 continue;
             }
-            match self.ask(pass, node) {
+            match self.ask(pass, node).and_then(|patch| self.within_limits(patch)) {
                 Ok(patch) => self.take(pass, patch)?,
                 Err(Declined::Refused { nodes, reason }) => {
                     let layers = self.layers_of(&nodes);
@@ -175,6 +179,17 @@ impl Driver {
             self.analysis = Analysis::of(&self.graph);
         }
         Ok(())
+    }
+
+    /// Refuses to make one node of more layers than [`MAX_LAYERS`].
+    fn within_limits(&self, patch: Patch) -> Answer {
+        let layers: usize = patch.nodes.iter().map(|&id| self.graph.node(id).fused.len() + 1).sum();
+        match patch.change {
+            Change::Rewrite { .. } if patch.nodes.len() > 1 && layers > MAX_LAYERS => {
+                Err(refuse(&patch.nodes, format!("no node stands for more than {MAX_LAYERS} layers")))
+            }
+            _ => Ok(patch),
+        }
     }
 
     fn take(&mut self, pass: &Pass, patch: Patch) -> Result<(), PassError> {

@@ -38,6 +38,22 @@ fn any_passes() -> impl Strategy<Value = Vec<String>> {
 }
 
 #[test]
+fn a_chain_of_thousands_of_layers_becomes_many_nodes_of_bounded_size() {
+    let length = 10_000;
+    let mut text = "model \"m\" %v0 = input : [1, 2] ".to_owned();
+    for layer in 1..=length {
+        let operator = if layer == 1 { "neg" } else { "relu" };
+        text += &format!("%v{layer} = {operator}(%v{}) ", layer - 1);
+    }
+    text += &format!("output \"y\" = %v{length}");
+    let (graph, _) = passes::run(text.parse().unwrap(), &Options::default()).unwrap();
+    let order = graph.topological_order();
+    let layers: Vec<usize> = order.into_iter().map(|id| graph.node(id).layers().count()).collect();
+    assert_eq!(layers.iter().sum::<usize>(), length + 1);
+    assert!(layers.iter().all(|&layers| layers <= 64) && layers.len() < length / 32, "{layers:?}");
+}
+
+#[test]
 fn random_graphs_give_every_pass_something_to_do() {
     let mut taken = BTreeSet::new();
     for seed in 0..300 {
