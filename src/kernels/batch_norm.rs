@@ -174,8 +174,9 @@ impl Family for BatchNormKernel {
             });
         } else {
             let lanes = if contiguous(parts.writing.run().axis) { lanes } else { 1 };
-            let channel = k.grid(0, dims[1]).into();
-            parts.plane(&mut k, &channel, lanes);
+            divide(&mut k, 0, dims[1], piece(dims[1], touched, 1), &|k, start, extent| {
+                k.repeat(extent, |k, index| parts.plane(k, &start.along(index, 1usize), lanes));
+            });
         }
         k.finish()
     }

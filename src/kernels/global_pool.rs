@@ -66,14 +66,18 @@ impl Family for GlobalPoolKernel {
         let vector = [x, y].iter().all(|view| view.is_contiguous_along(1))
             && self.epilogue.is_contiguous_along(&y.dims, 1);
         if !vector {
-            let c = Affine::from(k.grid(1, channels));
-            let total = reduce::over(&mut k, self.op(), nest.axes(), &at(&c), 1, &|k, at, run| {
-                let stride = x.strides[run.axis];
-                vec![reduce::line(k, self.op(), &x.at(&from, at), run.extent, stride, &|_, value| value)]
+            divide(&mut k, 1, channels, piece(channels, pixels, 1), &|k, start, extent| {
+                k.repeat(extent, |k, index| {
+                    let at = at(&start.along(index, 1usize));
+                    let total = reduce::over(k, self.op(), nest.axes(), &at, 1, &|k, at, run| {
+                        let (base, stride) = (x.at(&from, at), x.strides[run.axis]);
+                        vec![reduce::line(k, self.op(), &base, run.extent, stride, &|_, value| value)]
+                    });
+                    let value = self.finish(k, total[0]);
+                    let value = epilogue.apply(k, value, &at, 1, 1);
+                    k.store_lanes(value, y.at(&to, &at), 1);
+                });
             });
-            let value = self.finish(&mut k, total[0]);
-            let value = epilogue.apply(&mut k, value, &at(&c), 1, 1);
-            k.store_lanes(value, y.at(&to, &at(&c)), 1);
             return k.finish();
         }
         let block = VECTORS * lanes;

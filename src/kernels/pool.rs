@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::epilogue::EpilogueBuffers;
-use super::nest::{GRAIN, steps};
+use super::nest::{GRAIN, divide, piece, steps};
 use super::view::dims_name;
 use super::{Family, FusedEpilogue, View, reduce};
 use crate::codegen::vector::{Access, Address, Affine, Binary, Builder, Index, Kernel, Reg, Stride};
@@ -28,6 +28,9 @@ const DIRECT_TAPS: usize = 100;
 
 /// How many outputs are computed side by side, best first: a number that leaves none over, or the first.
 const COLUMNS: [usize; 3] = [4, 5, 3];
+
+/// About how many elements a row of columns may take: a part of any L2 cache.
+const SCRATCH: usize = 16 * 1024;
 
 /// More taps than this make a loop.
 const UNROLLED_TAPS: usize = 8;
@@ -116,33 +119,38 @@ struct Parts<'a> {
     n: Affine,
 }
 
-/// The channels that a vector holds, or the single one of a scalar.
-struct Channels<'a> {
-    first: &'a Affine,
+/// Channels, in vectors of so many lanes.
+#[derive(Clone)]
+struct Channels {
+    first: Affine,
+    extent: usize,
     lanes: usize,
+}
+
+impl Channels {
+    /// Runs `body` for each vector: its distance from the first channel, and its channels.
+    fn vectors(&self, k: &mut Builder, body: &dyn Fn(&mut Builder, &Affine, &Channels)) {
+        steps(k, &Affine::default(), self.extent, self.lanes, 1, |k, distance, lanes| {
+            body(k, distance, &Channels { first: self.first.sum(distance), extent: lanes, lanes });
+        });
+    }
 }
 
 impl Parts<'_> {
     /// Pools a row of output, whose number is `row`, looking at each window as a whole.
-    fn direct(&self, k: &mut Builder, row: Index, channels: Option<&Affine>) {
+    fn direct(&self, k: &mut Builder, row: Index, channels: &Channels) {
         let stride = self.kernel.pool.window.stride;
         select(k, row, &self.rows, stride[0], &|k, rows, input_row| {
             for columns in &self.columns {
                 let even = COLUMNS.into_iter().find(|&count| columns.extent.is_multiple_of(count));
-                steps(
-                    k,
-                    &Affine::default(),
-                    columns.extent,
-                    even.unwrap_or(COLUMNS[0]),
-                    1,
-                    |k, column, count| {
-                        let input = [input_row.clone(), column.times(stride[1]).plus(columns.input)];
-                        let output = [row.into(), column.plus(columns.first)];
-                        self.channels(k, channels, &|k, c| {
-                            self.windows(k, [rows, columns], &input, &output, count, c);
-                        });
-                    },
-                );
+                let abreast = even.unwrap_or(COLUMNS[0]);
+                steps(k, &Affine::default(), columns.extent, abreast, 1, |k, column, count| {
+                    let input = [input_row.clone(), column.times(stride[1]).plus(columns.input)];
+                    let output = [row.into(), column.plus(columns.first)];
+                    channels.vectors(k, &|k, _, c| {
+                        self.windows(k, [rows, columns], &input, &output, count, c);
+                    });
+                });
             }
         });
     }
@@ -155,10 +163,10 @@ impl Parts<'_> {
         input: &[Affine; 2],
         output: &[Affine; 2],
         count: usize,
-        c: Channels,
+        c: &Channels,
     ) {
         let PoolKernel { pool, x, .. } = self.kernel;
-        let base = x.at(&self.x, &self.at(c.first, input));
+        let base = x.at(&self.x, &self.at(&c.first, input));
         let mut reduced: BTreeMap<usize, Reg> = BTreeMap::new();
         for window in 0..count {
             let mut total = None;
@@ -173,46 +181,41 @@ impl Parts<'_> {
             }
             let total = total.expect("a pooling window covers part of the input");
             let value = self.kernel.average(k, total, rows.count * columns.count);
-            self.store(k, value, &[output[0].clone(), output[1].plus(window)], &c);
+            self.store(k, value, &[output[0].clone(), output[1].plus(window)], c);
         }
     }
 
-    /// Pools a row of output in two passes: down each column of the input, then along the row.
-    fn two_passes(&self, k: &mut Builder, row: Index, channels: Option<&Affine>, scratch: &Address) {
+    /// Pools a row of output in two passes: down each column of the input, then along the row. Scratch holds
+    /// `block` channels of each column.
+    fn two_passes(&self, k: &mut Builder, row: Index, channels: &Channels, scratch: &Address, block: usize) {
         let PoolKernel { pool, x, .. } = self.kernel;
-        let (stride, dilation, pitch) = (pool.window.stride, pool.window.dilation, k.lanes());
-        self.channels(k, channels, &|k, c| {
+        let (stride, dilation) = (pool.window.stride, pool.window.dilation);
+        steps(k, &channels.first, channels.extent, block, 1, |k, first, extent| {
+            let block_channels = Channels { first: first.clone(), extent, lanes: channels.lanes };
             select(k, row, &self.rows, stride[0], &|k, rows, input_row| {
                 k.repeat(x.dims[3], |k, column| {
-                    let first = x.at(&self.x, &self.at(c.first, &[input_row.clone(), column.into()]));
-                    let total =
-                        self.kernel.combine(k, &first, rows.taps, dilation[0] * x.strides[2], c.lanes);
-                    let value = self.kernel.average(k, total, rows.count);
-                    k.store_lanes(value, scratch.along(column, pitch), c.lanes);
+                    block_channels.vectors(k, &|k, distance, c| {
+                        let at = self.at(&c.first, &[input_row.clone(), column.into()]);
+                        let (first, step) = (x.at(&self.x, &at), dilation[0] * x.strides[2]);
+                        let total = self.kernel.combine(k, &first, rows.taps, step, c.lanes);
+                        let value = self.kernel.average(k, total, rows.count);
+                        k.store_lanes(value, scratch.along(column, block).at(distance, 1usize), c.lanes);
+                    });
                 });
             });
             for columns in &self.columns {
                 k.repeat(columns.extent, |k, column| {
-                    let first = scratch.plus(columns.input * pitch).along(column, stride[1] * pitch);
-                    let total = self.kernel.combine(k, &first, columns.taps, dilation[1] * pitch, c.lanes);
-                    let value = self.kernel.average(k, total, columns.count);
-                    self.store(k, value, &[row.into(), Affine::from(column).plus(columns.first)], &c);
+                    let first = scratch.plus(columns.input * block).along(column, stride[1] * block);
+                    let output = [row.into(), Affine::from(column).plus(columns.first)];
+                    block_channels.vectors(k, &|k, distance, c| {
+                        let (first, step) = (first.at(distance, 1usize), dilation[1] * block);
+                        let total = self.kernel.combine(k, &first, columns.taps, step, c.lanes);
+                        let value = self.kernel.average(k, total, columns.count);
+                        self.store(k, value, &output, c);
+                    });
                 });
             }
         });
-    }
-
-    /// Runs `body` for the one channel given, or in vectors for all of them.
-    fn channels(&self, k: &mut Builder, one: Option<&Affine>, body: &dyn Fn(&mut Builder, Channels)) {
-        match one {
-            Some(first) => body(k, Channels { first, lanes: 1 }),
-            None => {
-                let lanes = k.lanes();
-                steps(k, &Affine::default(), self.kernel.x.dims[1], lanes, 1, |k, first, lanes| {
-                    body(k, Channels { first, lanes });
-                });
-            }
-        }
     }
 
     fn at(&self, c: &Affine, [row, column]: &[Affine; 2]) -> [Affine; 4] {
@@ -220,10 +223,17 @@ impl Parts<'_> {
     }
 
     fn store(&self, k: &mut Builder, value: Reg, output: &[Affine; 2], c: &Channels) {
-        let at = self.at(c.first, output);
+        let at = self.at(&c.first, output);
         let value = self.epilogue.apply(k, value, &at, 1, c.lanes);
         k.store_lanes(value, self.kernel.y.at(&self.y, &at), c.lanes);
     }
+}
+
+/// How many channels of `columns` columns are pooled in two passes at a time: about [`SCRATCH`] elements, of whole
+/// vectors.
+fn block(channels: usize, columns: usize, lanes: usize) -> usize {
+    let most = (SCRATCH / columns).max(lanes);
+    channels.div_ceil(channels.div_ceil(most)).next_multiple_of(lanes)
 }
 
 /// Runs `body` for the segment in which `index` is, with the input position of its window's first tap.
@@ -276,24 +286,34 @@ impl Family for PoolKernel {
         let (rows, columns) = (self.segments(0), self.segments(1));
         let taps = |segments: &[Segment]| segments.iter().map(|segment| segment.taps).sum::<usize>();
         let direct = taps(&rows) * taps(&columns) <= DIRECT_TAPS;
-        let scratch = (!direct).then(|| k.buffer("columns", Access::Scratch, x.dims[3] * lanes));
-
         let vector = x.is_contiguous_along(1)
             && y.is_contiguous_along(1)
             && self.epilogue.is_contiguous_along(&y.dims, 1);
+        let block = if vector { block(x.dims[1], x.dims[3], lanes) } else { 1 };
+        let scratch = (!direct).then(|| k.buffer("columns", Access::Scratch, x.dims[3] * block));
+
         let n = k.grid(0, x.dims[0]).into();
-        let channel = (!vector).then(|| Affine::from(k.grid(1, x.dims[1])));
         let parts = Parts { kernel: self, rows, columns, x: from, y: to, epilogue, n };
-        let row = |k: &mut Builder, row: Index| match &scratch {
-            Some(scratch) => parts.two_passes(k, row, channel.as_ref(), scratch),
-            None => parts.direct(k, row, channel.as_ref()),
+        let row = |k: &mut Builder, row: Index, channels: &Channels| match &scratch {
+            Some(scratch) => parts.two_passes(k, row, channels, scratch, block),
+            None => parts.direct(k, row, channels),
         };
-        let image = if vector { y.elements() / y.dims[0] } else { y.dims[2] * y.dims[3] };
-        if image * self.pool.kernel.iter().product::<usize>() > GRAIN {
-            let index = k.grid(2, y.dims[2]);
-            row(&mut k, index);
+        let plane = y.dims[2] * y.dims[3] * self.pool.kernel.iter().product::<usize>();
+        if !vector {
+            divide(&mut k, 1, x.dims[1], piece(x.dims[1], plane, 1), &|k, start, extent| {
+                k.repeat(extent, |k, channel| {
+                    let one = Channels { first: start.along(channel, 1usize), extent: 1, lanes: 1 };
+                    k.repeat(y.dims[2], |k, index| row(k, index, &one));
+                });
+            });
+            return k.finish();
+        }
+        let all = Channels { first: Affine::default(), extent: x.dims[1], lanes };
+        if plane * x.dims[1] > GRAIN {
+            let index = k.grid(1, y.dims[2]);
+            row(&mut k, index, &all);
         } else {
-            k.repeat(y.dims[2], row);
+            k.repeat(y.dims[2], |k, index| row(k, index, &all));
         }
         k.finish()
     }

@@ -308,6 +308,12 @@ impl Affine {
         Affine { terms, offset: self.offset }
     }
 
+    /// The sum of two coordinates.
+    pub fn sum(&self, other: &Affine) -> Self {
+        let moved = self.plus(other.offset);
+        other.terms.iter().fold(moved, |sum, &(index, stride)| sum.along(index, stride))
+    }
+
     /// This coordinate moved by a constant.
     pub fn plus(&self, distance: impl Stride) -> Self {
         Affine { terms: self.terms.clone(), offset: self.offset + distance.elements() }
