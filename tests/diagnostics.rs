@@ -1,10 +1,7 @@
-//! Each `tests/diagnostics/NAME.kiln` holds one mistake that a person makes; `NAME.txt` is what kiln says.
-//!
-//! A first line `// -D name=value …` passes parameters. `KILN_BLESS=1 cargo test --test diagnostics` rewrites the
-//! expected texts; the diff is what a reviewer reads.
+//! Each `tests/diagnostics/NAME.kiln` holds a mistake that a person makes; `NAME.txt` is what kiln says. A first line
+//! `// -D name=value …` passes parameters.
 
-use std::fs;
-use std::path::Path;
+mod text_cases;
 
 use kiln::dsl::{self, Defines, Source};
 
@@ -32,28 +29,19 @@ fn defines(text: &str) -> Defines {
 
 #[test]
 fn mistakes_are_explained() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/diagnostics");
-    let bless = std::env::var_os("KILN_BLESS").is_some();
-    let mut cases: Vec<_> = fs::read_dir(&folder)
-        .expect("the folder is there")
-        .map(|entry| entry.expect("readable").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "kiln"))
-        .collect();
-    cases.sort();
-    assert!(cases.len() >= 40, "only {} cases", cases.len());
-    let mut failures = Vec::new();
-    for case in cases {
-        let name = case.file_name().expect("a file").to_string_lossy().into_owned();
-        let text = fs::read_to_string(&case).expect("readable");
-        let defines = defines(&text);
-        let printed = messages(&Source { name: name.clone(), text }, &defines) + "\n";
-        assert!(printed.len() > 1, "{name} is taken without a word");
-        let expected = case.with_extension("txt");
-        if bless {
-            fs::write(&expected, printed).expect("writable");
-        } else if fs::read_to_string(&expected).unwrap_or_default() != printed {
-            failures.push(format!("{name} now says:\n{printed}"));
-        }
-    }
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    text_cases::check("diagnostics", 100, |name, text| {
+        let source = Source { name: name.to_owned(), text: text.to_owned() };
+        let printed = messages(&source, &defines(text));
+        assert!(!printed.is_empty(), "{name} is taken without a word");
+        printed + "\n"
+    });
+}
+
+#[test]
+fn colour_comes_only_when_asked_for() {
+    let source = Source { name: "m.kiln".to_owned(), text: "model m() { output y = z }".to_owned() };
+    let model = dsl::parse(&source).expect("parses");
+    let errors = dsl::elaborate(&source, &model, &Vec::new()).expect_err("`z` is not defined");
+    assert!(!errors.to_string().contains('\x1b'));
+    assert!(errors.render(true).contains('\x1b'));
 }

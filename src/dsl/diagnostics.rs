@@ -31,6 +31,11 @@ impl Diagnostic {
         }
     }
 
+    /// A mistake of the file as a whole, of which no excerpt is shown.
+    pub(super) fn of_file(message: impl Into<String>) -> Self {
+        Diagnostic { labels: Vec::new(), ..Diagnostic::error(message, Span::default(), "") }
+    }
+
     pub(super) fn warning(message: impl Into<String>, span: Span, label: impl Into<String>) -> Self {
         Diagnostic { severity: Severity::Warning, ..Diagnostic::error(message, span, label) }
     }
@@ -56,9 +61,9 @@ impl Diagnostic {
         self
     }
 
-    /// Where the mistake is.
+    /// Where the mistake is; the file's start for one of the file as a whole.
     pub(super) fn span(&self) -> Span {
-        self.labels[0].0
+        self.labels.first().map(|(span, _)| *span).unwrap_or_default()
     }
 }
 

@@ -11,13 +11,15 @@ use super::{Source, parser};
 
 const INDENT: usize = 2;
 
-/// The blanks before a `->` that continues a chain, or before any other continued line.
+/// The blanks before a line that continues the one above, unless its `->` lines up with another.
 const CONTINUATION: usize = 4;
 
 pub(super) fn format(source: &Source) -> Result<String, Diagnostics> {
     parser::parse(source)?;
     let lines = lines(&source.text);
-    Ok(align_comments(lay_out(&lines)))
+    let mut lines = lay_out(&lines);
+    align_arms(&mut lines);
+    Ok(align_comments(&lines))
 }
 
 /// The tokens of one line, and the comment behind them.
@@ -49,85 +51,123 @@ fn lines(text: &str) -> Vec<Line<'_>> {
 }
 
 /// A line without its comment, and the comment.
+#[derive(Default)]
 struct LaidOut {
     text: String,
     comment: Option<String>,
+    /// Where an arm's `=>` begins, in characters, and how deep the line stands.
+    arm: Option<(usize, usize)>,
+}
+
+impl LaidOut {
+    fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.comment.is_none()
+    }
+}
+
+/// What is open at a point of the text, which decides where lines begin.
+#[derive(Default)]
+struct Layout {
+    /// For each open bracket, where the line begins that it belongs to.
+    brackets: Vec<usize>,
+    /// For each depth of brackets, the column of the first `->` of the statement: later ones line up with it.
+    arrows: Vec<Option<usize>>,
+    /// The last token of the code so far.
+    previous: String,
 }
 
 fn lay_out(lines: &[Line<'_>]) -> Vec<LaidOut> {
     let mut out: Vec<LaidOut> = Vec::new();
-    // What each open bracket adds to the indentation of the lines within.
-    let mut open: Vec<usize> = Vec::new();
-    let mut previous = "";
+    let mut layout = Layout { arrows: vec![None], ..Layout::default() };
     for (position, line) in lines.iter().enumerate() {
+        let following = lines[position..].iter().find(|line| !line.is_empty());
         if line.is_empty() {
             let after_brace =
-                out.last().is_none_or(|last| last.text.ends_with('{') && last.comment.is_none());
-            let next = lines[position..].iter().find(|line| !line.is_empty());
-            let before_brace = next.is_none_or(|next| next.tokens.first() == Some(&"}"));
-            if !after_brace
-                && !before_brace
-                && !out.last().is_some_and(|last| last.text.is_empty() && last.comment.is_none())
-            {
-                out.push(LaidOut { text: String::new(), comment: None });
+                out.last().is_none_or(|last| last.comment.is_none() && last.text.ends_with('{'));
+            let before_brace = following.is_none_or(|next| next.tokens.first() == Some(&"}"));
+            if !after_brace && !before_brace && !out.last().is_some_and(LaidOut::is_empty) {
+                out.push(LaidOut::default());
             }
             continue;
         }
-        let leading_closers = line.tokens.iter().take_while(|token| is_closer(token)).count();
-        let mut indentation: usize = open[..open.len().saturating_sub(leading_closers)].iter().sum();
-        if let Some(first) = line.tokens.first()
-            && leading_closers == 0
-            && (continues(first) || awaits_operand(previous))
-        {
-            indentation += CONTINUATION;
-        }
-        if line.tokens.is_empty() && continues_after(lines, position) {
-            indentation += CONTINUATION;
-        }
-        let mut text = " ".repeat(if line.tokens.is_empty() { 0 } else { indentation });
-        // Several brackets opened by one line indent once.
-        let mut opened_here = Vec::new();
-        for (at, token) in line.tokens.iter().enumerate() {
-            if at > 0 && blank_between(&line.tokens[..at], token) {
-                text.push(' ');
-            }
-            text.push_str(token);
-            if is_opener(token) {
-                open.push(0);
-                opened_here.push(open.len() - 1);
-            } else if is_closer(token) {
-                open.pop();
-                opened_here.retain(|&level| level < open.len());
-            }
-        }
-        if let Some(&level) = opened_here.first() {
-            open[level] = INDENT;
-            let first = line.tokens.first().copied().unwrap_or_default();
-            if continues(first) {
-                open[level] += CONTINUATION;
-            }
-        }
-        if let Some(last) = line.tokens.last() {
-            previous = last;
-        }
         let comment = line.comment.map(str::to_owned);
-        if text.is_empty() {
-            let comment = comment.map(|comment| format!("{}{comment}", " ".repeat(indentation)));
-            out.push(LaidOut { text: comment.unwrap_or_default(), comment: None });
+        if line.tokens.is_empty() {
+            // A comment by itself stands where the code after it does.
+            let code = lines[position..].iter().find_map(|line| line.tokens.first());
+            let column = code.map_or(0, |first| match is_closer(first) {
+                true => layout.within(0),
+                false => layout.indentation(first, 0),
+            });
+            out.push(LaidOut {
+                text: format!("{}{}", " ".repeat(column), comment.unwrap_or_default()),
+                ..LaidOut::default()
+            });
         } else {
-            out.push(LaidOut { text, comment });
+            let (text, arm) = layout.line(&line.tokens);
+            out.push(LaidOut { text, comment, arm });
         }
-    }
-    while out.last().is_some_and(|last| last.text.is_empty() && last.comment.is_none()) {
-        out.pop();
     }
     out
 }
 
-/// Whether the line of code after these comment lines goes on with a statement from before them.
-fn continues_after(lines: &[Line<'_>], position: usize) -> bool {
-    let next = lines[position..].iter().find_map(|line| line.tokens.first());
-    next.is_some_and(|first| continues(first))
+impl Layout {
+    /// Where a line within the brackets begins, the innermost `closing` of which it closes.
+    fn within(&self, closing: usize) -> usize {
+        let depth = self.brackets.len();
+        match closing {
+            0 => self.brackets.last().map_or(0, |line| line + INDENT),
+            _ => self.brackets[depth.saturating_sub(closing)],
+        }
+    }
+
+    /// Where a line begins that starts with `first`.
+    fn indentation(&self, first: &str, closing: usize) -> usize {
+        let within = self.within(closing);
+        if first == "->" {
+            return self.arrows.last().copied().flatten().unwrap_or(within + CONTINUATION);
+        }
+        let goes_on = closing == 0 && (continues(first) || awaits_operand(&self.previous));
+        if goes_on { within + CONTINUATION } else { within }
+    }
+
+    /// The line laid out, and where its `=>` is if it is an arm of a `match`.
+    fn line(&mut self, tokens: &[&str]) -> (String, Option<(usize, usize)>) {
+        let closing = tokens.iter().take_while(|token| is_closer(token)).count();
+        let mut begins = self.indentation(tokens[0], closing);
+        if closing == 0 && !continues(tokens[0]) && !awaits_operand(&self.previous) {
+            *self.arrows.last_mut().expect("never empty") = None;
+        }
+        let mut text = " ".repeat(begins);
+        let outside = self.brackets.len();
+        let mut lowest = outside;
+        let mut arm = None;
+        for (at, token) in tokens.iter().enumerate() {
+            if at > 0 && blank_between(&tokens[..at], token) {
+                text.push(' ');
+            }
+            if is_opener(token) {
+                self.brackets.push(begins);
+                self.arrows.push(None);
+            } else if is_closer(token)
+                && let Some(line) = self.brackets.pop()
+            {
+                self.arrows.pop();
+                if self.brackets.len() < lowest {
+                    // What closes here began further up, and so does all that follows on this line.
+                    lowest = self.brackets.len();
+                    begins = line;
+                }
+            } else if *token == "->" {
+                let column = text.chars().count();
+                self.arrows.last_mut().expect("never empty").get_or_insert(column);
+            } else if *token == "=>" && self.brackets.len() == outside {
+                arm.get_or_insert((text.chars().count(), outside));
+            }
+            text.push_str(token);
+        }
+        self.previous = (*tokens.last().expect("not empty")).to_owned();
+        (text, arm)
+    }
 }
 
 fn is_opener(token: &str) -> bool {
@@ -181,8 +221,21 @@ fn is_keyword(token: &str) -> bool {
     Grammar::parse(Rule::name, token).is_err()
 }
 
+/// Puts the `=>` of neighbouring arms into one column.
+fn align_arms(lines: &mut [LaidOut]) {
+    let depth = |line: &LaidOut| line.arm.map(|(_, depth)| depth);
+    for group in lines.chunk_by_mut(|a, b| a.arm.is_some() && depth(a) == depth(b)) {
+        let column = group.iter().filter_map(|line| line.arm).map(|(column, _)| column).max().unwrap_or(0);
+        for line in group {
+            let Some((own, _)) = line.arm else { continue };
+            let byte = line.text.char_indices().nth(own).map_or(line.text.len(), |(byte, _)| byte);
+            line.text.insert_str(byte, &" ".repeat(column - own));
+        }
+    }
+}
+
 /// Puts comments behind neighbouring lines into one column.
-fn align_comments(lines: Vec<LaidOut>) -> String {
+fn align_comments(lines: &[LaidOut]) -> String {
     let mut out = String::new();
     for group in lines.chunk_by(|a, b| a.comment.is_some() && b.comment.is_some()) {
         let column = group.iter().map(|line| line.text.chars().count()).max().unwrap_or(0);

@@ -128,17 +128,17 @@ impl<'a> Arguments<'a> {
     /// A number of something, at least `least`.
     pub fn extent(&self, elaborator: &mut Elaborator<'a>, name: &str, least: usize) -> Eval<usize> {
         let (value, span) = self.get(name);
-        elaborator.to_extent(&value, span, &format!("`{name}`"), least)
+        elaborator.extent_of(&value, span, &format!("`{name}`"), least)
     }
 
     /// `[vertical, horizontal]`, given as one number for both or as a list.
     pub fn pair(&self, elaborator: &mut Elaborator<'a>, name: &str, least: usize) -> Eval<[usize; 2]> {
         let (value, span) = self.get(name);
         if !matches!(value, Value::List(_)) {
-            let both = elaborator.to_extent(&value, span, &format!("`{name}`"), least)?;
+            let both = elaborator.extent_of(&value, span, &format!("`{name}`"), least)?;
             return Ok([both, both]);
         }
-        let items = elaborator.to_extents(&value, span, &format!("`{name}`"), least)?;
+        let items = elaborator.extents_of(&value, span, &format!("`{name}`"), least)?;
         items.try_into().map_err(|items: Vec<usize>| {
             elaborator.fault(Diagnostic::error(
                 format!("`{name}` is one number or [vertical, horizontal], not {} numbers", items.len()),
@@ -150,7 +150,7 @@ impl<'a> Arguments<'a> {
 
     pub fn extents(&self, elaborator: &mut Elaborator<'a>, name: &str, least: usize) -> Eval<Vec<usize>> {
         let (value, span) = self.get(name);
-        elaborator.to_extents(&value, span, &format!("`{name}`"), least)
+        elaborator.extents_of(&value, span, &format!("`{name}`"), least)
     }
 
     /// Whole numbers of either sign.
@@ -235,7 +235,7 @@ impl<'a> Arguments<'a> {
 
 impl<'a> Elaborator<'a> {
     /// A number of something: whole, at least `least`, and of a size kiln works with.
-    pub(super) fn to_extent(
+    pub(super) fn extent_of(
         &mut self,
         value: &Value<'a>,
         span: Span,
@@ -277,7 +277,7 @@ impl<'a> Elaborator<'a> {
         Err(self.fault(problem))
     }
 
-    pub(super) fn to_extents(
+    pub(super) fn extents_of(
         &mut self,
         value: &Value<'a>,
         span: Span,
@@ -288,7 +288,7 @@ impl<'a> Elaborator<'a> {
             let name = what.trim_matches('`');
             return Err(self.not_a_list(value, span, name));
         };
-        list.items().iter().map(|item| self.to_extent(item, span, what, least)).collect()
+        list.items().iter().map(|item| self.extent_of(item, span, what, least)).collect()
     }
 
     fn not_a_list(&mut self, value: &Value<'a>, span: Span, name: &str) -> Stop {

@@ -1,12 +1,11 @@
 //! Calls: finding what is called, matching arguments to parameters, running blocks.
 
 use super::arguments::Arguments;
-use super::names;
-use super::operators::{self, Operator};
+use super::operators::{self, Operator, Words};
 use super::value::{Callable, FrameId, Value};
 use super::{Activation, Elaborator, Eval, Stop, functions};
 use crate::dsl::ast::*;
-use crate::dsl::diagnostics::Diagnostic;
+use crate::dsl::diagnostics::{Diagnostic, listed};
 use crate::spelling::closest;
 
 /// The value that a chain passes on to its next stage.
@@ -20,6 +19,8 @@ pub(super) struct Piped<'a> {
 #[derive(Clone)]
 pub(super) struct Given<'a> {
     name: Option<&'a Name>,
+    /// Whether a chain passed it on.
+    is_piped: bool,
     /// `None` where it was at fault.
     pub value: Option<Value<'a>>,
     pub span: Span,
@@ -49,18 +50,25 @@ impl<'a> Elaborator<'a> {
         };
         let mut given: Vec<Given<'a>> = Vec::with_capacity(call.arguments.len() + 1);
         let is_piped = piped.is_some();
-        given.extend(piped.map(|piped| Given { name: None, value: piped.value, span: piped.span }));
+        given.extend(piped.map(|piped| Given {
+            name: None,
+            is_piped: true,
+            value: piped.value,
+            span: piped.span,
+        }));
         for argument in &call.arguments {
-            let parameter = argument.name.as_ref().map(|name| name.text.as_str());
-            let word = match callable {
-                Some(Callable::Operator(operator)) => operator.word(parameter, given.len(), &argument.value),
+            let name = argument.name.as_ref();
+            let words = match callable {
+                Some(Callable::Operator(operator)) => {
+                    operator.words(name.map(|name| &*name.text), given.len())
+                }
                 _ => None,
             };
-            let value = match word {
-                Some(word) => Some(Value::text(word)),
+            let value = match words {
+                Some(words) => self.attempt_word(words, &argument.value)?,
                 None => self.attempt(&argument.value)?,
             };
-            given.push(Given { name: argument.name.as_ref(), value, span: argument.value.span });
+            given.push(Given { name, is_piped: false, value, span: argument.value.span });
         }
         match callable.ok_or(Stop::Fault)? {
             Callable::Block(block, frame) => self.call_block(block, frame, given, label, span),
@@ -83,6 +91,28 @@ impl<'a> Elaborator<'a> {
                 self.call_operator(operator, call.callee.span, given, label, span)
             }
         }
+    }
+
+    /// An argument for a parameter that takes words, which go before variables there.
+    fn attempt_word(&mut self, words: &Words, argument: &'a Expression) -> Eval<Option<Value<'a>>> {
+        let ExpressionKind::Name(name) = &argument.kind else { return self.attempt(argument) };
+        if let Some(word) = words.words.iter().find(|word| *word == name) {
+            return Ok(Some(Value::text(word)));
+        }
+        if self.known(name).is_some() {
+            return self.attempt(argument);
+        }
+        let meant = closest(name, words.words.iter().copied()).map(|word| format!("did you mean `{word}`?"));
+        let known: Vec<String> = words.words.iter().map(|word| format!("`{word}`")).collect();
+        self.report(
+            Diagnostic::error(
+                format!("`{}` is {}{}, not `{name}`", words.parameter, words.besides, listed(&known, "or")),
+                argument.span,
+                "not known",
+            )
+            .help_if(meant),
+        );
+        Ok(None)
     }
 
     fn callable(&mut self, callee: &'a Name) -> Eval<Callable<'a>> {
@@ -181,6 +211,7 @@ impl<'a> Elaborator<'a> {
         callee: Span,
         given: Vec<Given<'a>>,
     ) -> Eval<Vec<Option<Given<'a>>>> {
+        let is_piped = given.first().is_some_and(|given| given.is_piped) && !signature.parameters.is_empty();
         let mut bound: Vec<Option<Given<'a>>> = vec![None; signature.parameters.len()];
         let mut sound = true;
         let total = given.len();
@@ -188,18 +219,15 @@ impl<'a> Elaborator<'a> {
             let index = match given.name {
                 None if position < bound.len() => position,
                 None => {
+                    let (takes, s) = (bound.len(), if bound.len() == 1 { "" } else { "s" });
+                    let message = format!("`{}` takes {takes} argument{s}, not {total}", signature.callee);
+                    let piped = is_piped.then(|| {
+                        format!("what stands before `->` is the first: `{}`", signature.parameters[0].0)
+                    });
                     self.report(
-                        Diagnostic::error(
-                            format!(
-                                "`{}` takes {} arguments, {} counted in, not {total}",
-                                signature.callee,
-                                bound.len(),
-                                signature.parameters.first().map_or("none", |(name, _)| name),
-                            ),
-                            given.span,
-                            "one too many",
-                        )
-                        .help(signature.text.clone()),
+                        Diagnostic::error(message, given.span, "one too many")
+                            .help(signature.text.clone())
+                            .help_if(piped),
                     );
                     return Err(Stop::Fault);
                 }
@@ -313,7 +341,7 @@ impl<'a> Elaborator<'a> {
 
     fn block_label(&mut self, label: &'a Label) -> Eval<String> {
         let text = self.text(&label.parts, label.span)?;
-        match names::check(&text) {
+        match self.names.check_prefix(&text) {
             Ok(()) => Ok(text),
             Err(problem) => {
                 let shown = format!("this is {text:?}");

@@ -2,6 +2,7 @@
 
 use super::arithmetic;
 use super::calls::Piped;
+use super::layers::Place;
 use super::value::{Callable, List, Value};
 use super::{Elaborator, Eval, MAX_DEPTH, Stop, functions, operators};
 use crate::dsl::ast::*;
@@ -190,14 +191,20 @@ impl<'a> Elaborator<'a> {
     fn range(&mut self, from: &'a Expression, to: &'a Expression, span: Span) -> Eval<Value<'a>> {
         let (first, last) = (self.attempt(from)?, self.attempt(to)?);
         let (Some(first), Some(last)) = (first, last) else { return Err(Stop::Fault) };
-        let first = self.to_extent(&first, from.span, "where a range begins", 0)?;
-        let last = self.to_extent(&last, to.span, "where a range ends", 0)?;
+        let first = self.extent_of(&first, from.span, "where a range begins", 0)?;
+        let last = self.extent_of(&last, to.span, "where a range ends", 0)?;
         self.numbers(first..last, span)
     }
 
     /// A list of integers.
     pub(super) fn numbers(&mut self, range: std::ops::Range<usize>, span: Span) -> Eval<Value<'a>> {
-        self.charge(range.len(), span)?;
+        if range.len() > List::MAX_SIZE {
+            return Err(self.fault(Diagnostic::error(
+                format!("a range may have {} numbers, this one has {}", List::MAX_SIZE, range.len()),
+                span,
+                "too long",
+            )));
+        }
         self.list(range.map(|number| Value::Int(number as i64)).collect(), span)
     }
 
@@ -279,7 +286,7 @@ impl<'a> Elaborator<'a> {
     ) -> Eval<Value<'a>> {
         let mut value = self.attempt(first)?;
         let mut span = first.span;
-        for (position, (operator, _, operand)) in rest.iter().enumerate() {
+        for (position, (operator, symbol, operand)) in rest.iter().enumerate() {
             let whole = first.span.to(operand.span);
             if matches!(operator, BinaryOperator::And | BinaryOperator::Or) {
                 let decided = match &value {
@@ -296,7 +303,8 @@ impl<'a> Elaborator<'a> {
             let label = label.filter(|_| position + 1 == rest.len());
             value = match (value, other) {
                 (Some(a), Some(b)) => {
-                    match self.combine(*operator, (&a, span), (&b, operand.span), label, whole) {
+                    let place = Place { span: whole, symbol: *symbol };
+                    match self.combine(*operator, (&a, span), (&b, operand.span), label, place) {
                         Ok(value) => Some(value),
                         Err(Stop::Fault) => None,
                         Err(Stop::Limit) => return Err(Stop::Limit),
@@ -327,7 +335,7 @@ impl<'a> Elaborator<'a> {
         a: (&Value<'a>, Span),
         b: (&Value<'a>, Span),
         label: Option<&'a Label>,
-        span: Span,
+        place: Place,
     ) -> Eval<Value<'a>> {
         let function = match operator {
             BinaryOperator::Add => Some(BinaryFunction::Add),
@@ -338,10 +346,10 @@ impl<'a> Elaborator<'a> {
         };
         let is_layer = matches!(a.0, Value::Tensor(_)) || matches!(b.0, Value::Tensor(_));
         match function {
-            Some(function) if is_layer => self.elementwise(function, a, b, label, span),
+            Some(function) if is_layer => self.elementwise(function, a, b, label, place),
             _ => {
-                self.refuse_label(label, span);
-                self.compute(operator, a.0, b.0, span)
+                self.refuse_label(label, place.span);
+                self.compute(operator, a.0, b.0, place.span)
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Functions of values known while the model is built.
 
+use super::layers::Place;
 use super::value::Value;
 use super::{Elaborator, Eval, arithmetic};
 use crate::dsl::ast::{Label, Span};
@@ -70,7 +71,7 @@ pub(super) fn call<'a>(
         "range" => {
             let mut bounds = Vec::new();
             for (value, place) in &arguments {
-                bounds.push(e.to_extent(value, *place, "a bound of `range`", 0)?);
+                bounds.push(e.extent_of(value, *place, "a bound of `range`", 0)?);
             }
             match bounds[..] {
                 [end] => e.numbers(0..end, span),
@@ -99,11 +100,12 @@ fn of_layers<'a>(
     label: Option<&'a Label>,
     span: Span,
 ) -> Eval<Value<'a>> {
+    let place = Place { span, symbol: span };
     match (function.name, arguments) {
         ("abs", [(Value::Tensor(x), _)]) => e.unary_layer(UnaryFunction::Abs, *x, label, span),
         ("sqrt", [(Value::Tensor(x), _)]) => e.unary_layer(UnaryFunction::Sqrt, *x, label, span),
-        ("min", [a, b]) => e.elementwise(BinaryFunction::Min, (&a.0, a.1), (&b.0, b.1), label, span),
-        ("max", [a, b]) => e.elementwise(BinaryFunction::Max, (&a.0, a.1), (&b.0, b.1), label, span),
+        ("min", [a, b]) => e.elementwise(BinaryFunction::Min, (&a.0, a.1), (&b.0, b.1), label, place),
+        ("max", [a, b]) => e.elementwise(BinaryFunction::Max, (&a.0, a.1), (&b.0, b.1), label, place),
         _ => Err(e.fault(
             Diagnostic::error(
                 format!("`{}` works on what is known while the model is built", function.name),
@@ -209,7 +211,7 @@ fn of_number<'a>(
             _ => arithmetic::finite(x.abs()),
         },
         _ => {
-            let multiple = e.to_extent(&arguments[1].0, arguments[1].1, "a multiple", 1)? as f64;
+            let multiple = e.extent_of(&arguments[1].0, arguments[1].1, "a multiple", 1)? as f64;
             integer((x / multiple).round().max(1.0) * multiple)
         }
     };

@@ -115,11 +115,6 @@ impl<'a> Elaborator<'a> {
                 Diagnostic::error(format!("`{}` has no output", name.text), name.span, "this model")
                     .help("name its result: `output logits = x`"),
             );
-        } else if self.graph.inputs().is_empty() && self.errors.is_empty() {
-            self.report(
-                Diagnostic::error(format!("`{}` has no input", name.text), name.span, "this model")
-                    .help("declare one: `input image: f32[1, 3, 224, 224]`"),
-            );
         }
         Ok(())
     }

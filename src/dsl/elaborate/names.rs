@@ -45,6 +45,8 @@ impl Names {
                 self.prefix = format!("{}{label}.", self.prefix);
                 self.path.clone_from(&self.prefix);
             }
+            // Names that are long enough already are told apart by their numbers.
+            None if self.path.len() > MAX_NAME => {}
             None => self.path = format!("{}.", self.numbered(block)),
         }
         outside
@@ -71,6 +73,13 @@ impl Names {
                 return name;
             }
         }
+    }
+
+    /// Whether a block call can have this label here.
+    pub fn check_prefix(&self, label: &str) -> Result<(), &'static str> {
+        check(label)?;
+        let short = self.prefix.len() <= MAX_NAME;
+        short.then_some(()).ok_or("with the labels of the calls around it, this label is too long")
     }
 
     /// Claims a name in full: a model input's, or a weight's.
@@ -100,15 +109,15 @@ impl Names {
     }
 }
 
-/// The longest label, in bytes.
-const MAX_LABEL: usize = 200;
+/// The longest label, and what a layer's name may have before it is its label's turn, in bytes.
+const MAX_NAME: usize = 200;
 
 /// Whether a label can be part of a weight's name.
-pub(super) fn check(label: &str) -> Result<(), &'static str> {
+fn check(label: &str) -> Result<(), &'static str> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     if label.is_empty() {
         Err("a label has at least one letter")
-    } else if label.len() > MAX_LABEL {
+    } else if label.len() > MAX_NAME {
         Err("this label is too long")
     } else if !label.chars().all(allowed) {
         Err("a label consists of letters, digits, `_`, `-` and `.`")

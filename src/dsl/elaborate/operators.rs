@@ -70,8 +70,18 @@ const OPERATORS: [(&str, Build); 32] = [
     ("rsqrt(x)", layers::rsqrt),
 ];
 
-/// Words that stand for a way of doing something, by parameter. In their place they go before variables.
-const WORDS: [(&str, &[&str]); 2] = [("padding", &["same", "valid"]), ("mode", &["running", "batch"])];
+/// Words that stand for a way of doing something. In their parameter's place they go before variables.
+pub(super) struct Words {
+    pub parameter: &'static str,
+    pub words: &'static [&'static str],
+    /// What else the parameter takes, as the beginning of a list.
+    pub besides: &'static str,
+}
+
+static WORDS: [Words; 2] = [
+    Words { parameter: "padding", words: &["same", "valid"], besides: "a number, a list, " },
+    Words { parameter: "mode", words: &["running", "batch"], besides: "" },
+];
 
 /// What other frameworks call things, and what they are called here.
 const FOREIGN: [(&str, &str); 30] = [
@@ -178,12 +188,10 @@ impl Operator {
         self.parameters[0].name.ends_with('…')
     }
 
-    /// The word that an argument is, for the parameter of that name or at that position.
-    pub fn word(&self, name: Option<&str>, position: usize, argument: &Expression) -> Option<&'static str> {
-        let ExpressionKind::Name(text) = &argument.kind else { return None };
+    /// The words that the parameter of that name, or at that position, takes.
+    pub fn words(&self, name: Option<&str>, position: usize) -> Option<&'static Words> {
         let name = name.or_else(|| self.parameters.get(position).map(|parameter| parameter.name))?;
-        let (_, words) = WORDS.iter().find(|(parameter, _)| *parameter == name)?;
-        words.iter().find(|word| *word == text).copied()
+        WORDS.iter().find(|words| words.parameter == name)
     }
 }
 

@@ -74,6 +74,7 @@ impl<'a> Elaborator<'a> {
             StatementKind::Repeat { count, body } => {
                 let Some(count) = self.attempt_count(count)? else { return self.skip(body) };
                 for _ in 0..count {
+                    self.charge(1, statement.span)?;
                     if let returned @ Some(_) = self.body(body)? {
                         return Ok(returned);
                     }
@@ -153,7 +154,7 @@ impl<'a> Elaborator<'a> {
 
     fn attempt_count(&mut self, count: &'a Expression) -> Eval<Option<usize>> {
         let Some(value) = self.attempt(count)? else { return Ok(None) };
-        match self.to_extent(&value, count.span, "a number of repetitions", 0) {
+        match self.extent_of(&value, count.span, "a number of repetitions", 0) {
             Ok(count) => Ok(Some(count)),
             Err(Stop::Fault) => Ok(None),
             Err(Stop::Limit) => Err(Stop::Limit),
@@ -184,6 +185,7 @@ impl<'a> Elaborator<'a> {
             return self.skip(body);
         };
         for item in list.items() {
+            self.charge(1, items.span)?;
             self.assign(target, Some(item.clone()))?;
             if let returned @ Some(_) = self.body(body)? {
                 return Ok(returned);
@@ -250,7 +252,7 @@ impl<'a> Elaborator<'a> {
         let mut extents = Vec::new();
         for dim in dims {
             let Some(value) = self.attempt(dim)? else { continue };
-            match self.to_extent(&value, dim.span, "an extent", 1) {
+            match self.extent_of(&value, dim.span, "an extent", 1) {
                 Ok(extent) => extents.push(extent),
                 Err(Stop::Fault) => {}
                 Err(Stop::Limit) => return Err(Stop::Limit),

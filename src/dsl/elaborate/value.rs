@@ -42,7 +42,8 @@ pub(super) struct List<'a> {
 }
 
 impl<'a> List<'a> {
-    const MAX_SIZE: usize = 100_000;
+    /// The most values that a list may hold, in all its lists.
+    pub const MAX_SIZE: usize = 100_000;
     const MAX_DEPTH: usize = 16;
 
     /// # Errors

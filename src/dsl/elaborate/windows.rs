@@ -50,9 +50,9 @@ pub(super) fn padding<'a>(
 pub(super) fn sides<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<[usize; 4]> {
     let (value, span) = arguments.raw("padding");
     if !matches!(value, Value::List(_)) {
-        return e.to_extent(&value, span, "`padding`", 0).map(|all| [all; 4]);
+        return e.extent_of(&value, span, "`padding`", 0).map(|all| [all; 4]);
     }
-    let sides = e.to_extents(&value, span, "`padding`", 0)?;
+    let sides = e.extents_of(&value, span, "`padding`", 0)?;
     match sides[..] {
         [vertical, horizontal] => Ok([vertical, horizontal, vertical, horizontal]),
         [top, left, bottom, right] => Ok([top, left, bottom, right]),

@@ -23,17 +23,26 @@ pub(super) fn parse(source: &Source) -> Result<Model, Diagnostics> {
 
 fn parse_text(text: &str) -> Parsed<Model> {
     if text.len() > MAX_SOURCE_BYTES {
-        return Err(Diagnostic::error(
-            format!("a model file may have {MAX_SOURCE_BYTES} bytes, this one has {}", text.len()),
-            Span::default(),
-            "",
-        ));
+        return Err(Diagnostic::of_file(format!(
+            "a model file may have {MAX_SOURCE_BYTES} bytes, this one has {}",
+            text.len()
+        )));
+    }
+    if let Some((number, line)) = text.lines().enumerate().find(|(_, line)| line.len() > MAX_LINE_BYTES) {
+        return Err(Diagnostic::of_file(format!(
+            "a line may have {MAX_LINE_BYTES} bytes, line {} has {}",
+            number + 1,
+            line.len()
+        )));
     }
     nesting::check(text)?;
     let mut file = Grammar::parse(Rule::file, text).map_err(|error| syntax_error::explain(text, &error))?;
     let file = file.next().expect("`file` matched");
     model(children(file).next().expect("a file has a model"))
 }
+
+/// The longest line, in bytes: messages show lines whole.
+const MAX_LINE_BYTES: usize = 4000;
 
 /// An expression by itself, such as the value of a `-D`.
 pub(super) fn parse_expression(text: &str) -> Option<Expression> {
@@ -98,9 +107,16 @@ fn model(pair: Pair<'_>) -> Parsed<Model> {
     Ok(Model { name, parameters, body })
 }
 
+/// The longest name of a model or block, in bytes: layers are named after it.
+const MAX_NAME: usize = 100;
+
 fn definition(pair: Pair<'_>) -> Parsed<(Name, Vec<Parameter>, Vec<Statement>)> {
     let mut pairs = children(pair);
     let name = name(next(&mut pairs));
+    if name.text.len() > MAX_NAME {
+        let message = format!("a name may have {MAX_NAME} letters, this one has {}", name.text.len());
+        return Err(Diagnostic::error(message, name.span, "too long"));
+    }
     let mut rest = next(&mut pairs);
     let mut list = Vec::new();
     if rest.as_rule() == Rule::parameters {

@@ -60,6 +60,11 @@ pub(super) fn scan(text: &str) -> Brackets {
                         found.misindented.get_or_insert(start);
                     }
                 }
+                // A `{` stays open for its `}`: it is the other bracket that is one too many.
+                Some(brace @ (b'{', _)) => {
+                    open.push(brace);
+                    found.stray.get_or_insert(at);
+                }
                 Some(opening) => {
                     found.mismatch.get_or_insert((opening, at));
                 }
@@ -131,8 +136,11 @@ impl Brackets {
                     one(opening.1),
                     "opened here",
                 )
-                .and(one(at), "what comes next closes another kind of bracket"),
+                .and(one(at), "this closes something else"),
             );
+        }
+        if let Some(at) = self.stray {
+            return Some(Diagnostic::error("this bracket closes nothing", one(at), "one too many"));
         }
         if let Some(&(bracket, at)) = self.unclosed.last() {
             let problem =
@@ -144,6 +152,6 @@ impl Brackets {
                 _ => problem,
             });
         }
-        self.stray.map(|at| Diagnostic::error("this bracket closes nothing", one(at), "nothing is open here"))
+        None
     }
 }

@@ -55,7 +55,6 @@ struct Found<'a> {
 impl<'a> Found<'a> {
     fn at(text: &'a str, start: usize) -> Self {
         let rest = &text[start..];
-        let is_word = |c: char| c.is_alphanumeric() || c == '_';
         let word = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
         let marks = rest.find(|c: char| !c.is_ascii_punctuation() || "()[]{}\"',".contains(c));
         let length = match rest.chars().next() {
@@ -81,42 +80,177 @@ pub(super) fn explain(text: &str, error: &Error<Rule>) -> Diagnostic {
         InputLocation::Pos(at) => at,
         InputLocation::Span((at, _)) => at,
     };
-    let found = Found::at(text, start);
-    if let Some(hint) = foreign(text, &found) {
-        let message = format!("{} is not part of the language", found.describe(text));
-        return Diagnostic::error(message, found.span, "here").help(hint);
-    }
-    if let Some(problem) = nesting::scan(text).problem() {
-        return problem;
-    }
     let positives = match &error.variant {
         ErrorVariant::ParsingError { positives, .. } => positives.as_slice(),
         ErrorVariant::CustomError { message } => {
-            return Diagnostic::error(message.clone(), found.span, "here");
+            return Diagnostic::error(message.clone(), Found::at(text, start).span, "here");
         }
     };
-    let expected = expectations(positives);
-    let message = match expected.as_slice() {
-        [] => format!("{} does not belong here", found.describe(text)),
-        some => format!("expected {}, found {}", listed(some, "or"), found.describe(text)),
-    };
-    Diagnostic::error(message, found.span, "here").help_if(advice(text, &found, positives))
+    let failure = Failure { text, found: Found::at(text, start), positives };
+    failure
+        .foreign()
+        .or_else(|| nesting::scan(text).problem())
+        .or_else(|| failure.misspelt_keyword())
+        .unwrap_or_else(|| failure.unexpected())
 }
 
-/// A hint where the text, or the line's first word, is from another language.
-fn foreign(text: &str, found: &Found<'_>) -> Option<&'static str> {
-    let line = text[..found.span.start].rfind('\n').map_or(0, |newline| newline + 1);
-    let line_start = text[line..].trim_start();
-    let first = line_start.split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
-    let after_first = line_start[first.len()..].trim_start();
-    if let Some((_, hint)) = FOREIGN_WORDS
-        .iter()
-        .find(|(word, _)| *word == found.text || (*word == first && !after_first.starts_with('=')))
-    {
-        return Some(hint);
-    }
-    FOREIGN_MARKS.iter().find(|(mark, _)| found.text.starts_with(mark)).map(|(_, hint)| *hint)
+/// A place where the grammar could not go on.
+struct Failure<'a> {
+    text: &'a str,
+    found: Found<'a>,
+    /// What the grammar would have gone on with.
+    positives: &'a [Rule],
 }
+
+impl<'a> Failure<'a> {
+    fn expects(&self, rule: Rule) -> bool {
+        self.positives.contains(&rule)
+    }
+
+    /// The line's text before the failure.
+    fn before(&self) -> &'a str {
+        let text = &self.text[..self.found.span.start];
+        &text[text.rfind('\n').map_or(0, |newline| newline + 1)..]
+    }
+
+    /// The first word of the line.
+    fn first_word(&self) -> Found<'a> {
+        let start = self.found.span.start - self.before().trim_start().len();
+        Found::at(self.text, start)
+    }
+
+    /// The word just before the failure.
+    fn previous_word(&self) -> &'a str {
+        let before = self.before().trim_end();
+        &before[before.trim_end_matches(is_word).len()..]
+    }
+
+    /// A word or mark of another language.
+    fn foreign(&self) -> Option<Diagnostic> {
+        let refuse = |at: &Found<'_>, hint: &str| {
+            Diagnostic::error(format!("`{}` is not part of the language", at.text), at.span, "here")
+                .help(hint)
+        };
+        let first = self.first_word();
+        for at in [&self.found, &first] {
+            // A word that is given a value is a name like any other.
+            let after = self.text[at.span.end..].trim_start();
+            let is_named = after.starts_with('=') && !after.starts_with("==");
+            if let Some((_, hint)) = FOREIGN_WORDS.iter().find(|(word, _)| *word == at.text && !is_named) {
+                return Some(refuse(at, hint));
+            }
+        }
+        let (mark, hint) = FOREIGN_MARKS.iter().find(|(mark, _)| self.found.text.starts_with(mark))?;
+        let span = Span { start: self.found.span.start, end: self.found.span.start + mark.len() };
+        Some(refuse(&Found { text: mark, span }, hint))
+    }
+
+    /// A line that begins with almost a keyword.
+    fn misspelt_keyword(&self) -> Option<Diagnostic> {
+        let first = self.first_word();
+        let is_second = self.before().trim() == first.text && self.found.text.starts_with(is_word);
+        if !is_second || STATEMENTS.contains(&first.text) {
+            return None;
+        }
+        let keyword = closest(first.text, STATEMENTS.into_iter().chain(["model"]))?;
+        let message = format!("no statement begins with `{}`", first.text);
+        Some(Diagnostic::error(message, first.span, "here").help(format!("did you mean `{keyword}`?")))
+    }
+
+    fn unexpected(&self) -> Diagnostic {
+        let found = self.found.describe(self.text);
+        let expected = expectations(self.positives);
+        let message = match expected.as_slice() {
+            [] => format!("{found} does not belong here"),
+            some => format!("expected {}, found {found}", listed(some, "or")),
+        };
+        Diagnostic::error(message, self.found.span, "here").help_if(self.advice())
+    }
+
+    /// What the writer may have meant.
+    fn advice(&self) -> Option<String> {
+        let (found, previous) = (self.found.text, self.previous_word());
+        let goes_on = self.expects(Rule::arrow);
+        if self.expects(Rule::model_keyword) {
+            return Some("a file is one model: `model name(batch = 1) { … }`".to_owned());
+        }
+        if self.text[..self.found.span.start].trim_end().ends_with("->") {
+            return Some("a chain ends with a layer, not with `->`".to_owned());
+        }
+        if STATEMENTS.contains(&previous) && found == "=" {
+            return Some(format!("`{previous}` is a word of the language and names nothing else"));
+        }
+        if is_keyword(found) && (self.expects(Rule::name) || self.expects(Rule::pattern)) {
+            return Some(format!("`{found}` is a word of the language and names nothing else"));
+        }
+        let begins_with_digit = found.starts_with(|c: char| c.is_ascii_digit());
+        if begins_with_digit && found.contains(|c: char| c.is_alphabetic()) {
+            return Some("a square kernel is one number, `3`; another is `[3, 5]`".to_owned());
+        }
+        match found {
+            ":" if self.expects(Rule::equals) => {
+                return Some("names, defaults and arguments take `=`".to_owned());
+            }
+            "=" if self.expects(Rule::colon) => {
+                return Some(
+                    "an input is declared by its type: `input image: f32[1, 3, 224, 224]`".to_owned(),
+                );
+            }
+            "==" if self.expects(Rule::equals) => return Some("a value is named with one `=`".to_owned()),
+            "=" if goes_on => return Some("to compare, write `==`".to_owned()),
+            "{" if goes_on && self.before().trim().is_empty() => {
+                return Some("the `{` belongs at the end of the line above".to_owned());
+            }
+            "+" | "-" | "*" | "/" if goes_on => {
+                return Some(format!(
+                    "`->` binds loosest: to go on after a chain, put it in parentheses: \
+                     `(x -> relu) {found} …`"
+                ));
+            }
+            "(" if self.expects(Rule::equals) => {
+                return Some(format!(
+                    "a result has to be named: `x = {previous}(…)`; to go on with the line above, \
+                     begin with `->`"
+                ));
+            }
+            "->" if self.expects(Rule::equals) && !self.expects(Rule::arrow) => {
+                return Some(format!("a result has to be named: `{previous} = {previous} -> …`"));
+            }
+            _ => {}
+        }
+        if goes_on && found.starts_with(|c: char| c.is_alphabetic()) {
+            return Some("join layers with `->`; each statement has a line of its own".to_owned());
+        }
+        None
+    }
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+fn is_keyword(word: &str) -> bool {
+    STATEMENTS.contains(&word)
+        || ["model", "match", "else", "as", "in", "and", "or", "not", "true", "false"].contains(&word)
+}
+
+/// The rules that begin with a value.
+const VALUES: [Rule; 14] = [
+    Rule::expression,
+    Rule::disjunction,
+    Rule::conjunction,
+    Rule::negation,
+    Rule::comparison,
+    Rule::range,
+    Rule::sum,
+    Rule::product,
+    Rule::signed,
+    Rule::power,
+    Rule::exponent,
+    Rule::postfix,
+    Rule::number,
+    Rule::list,
+];
 
 /// Rules in words, what a reader would try first in front.
 fn expectations(positives: &[Rule]) -> Vec<&'static str> {
@@ -127,7 +261,7 @@ fn expectations(positives: &[Rule]) -> Vec<&'static str> {
             words.push(word);
         }
     };
-    let value = has(Rule::number) || has(Rule::expression) || has(Rule::list);
+    let value = positives.iter().any(|rule| VALUES.contains(rule));
     let statement = has(Rule::output_keyword) || has(Rule::output);
     let ends_expression = has(Rule::arrow) || has(Rule::stage);
     let in_brackets = has(Rule::close_paren) || has(Rule::close_bracket);
@@ -152,57 +286,4 @@ fn expectations(positives: &[Rule]) -> Vec<&'static str> {
     add("`}`", has(Rule::close_brace) && !statement);
     add("the end of the file", has(Rule::EOI));
     words
-}
-
-/// What the writer may have meant.
-fn advice(text: &str, found: &Found<'_>, positives: &[Rule]) -> Option<String> {
-    let has = |rule: Rule| positives.contains(&rule);
-    let before = text[..found.span.start].trim_end_matches([' ', '\t']);
-    let previous = before.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
-    let is_keyword =
-        |word: &str| STATEMENTS.contains(&word) || ["model", "match", "as", "in"].contains(&word);
-    if found.text == ":" && has(Rule::equals) {
-        return Some("names, defaults and arguments take `=`".to_owned());
-    }
-    if found.text == "=" && has(Rule::colon) {
-        return Some("an input is declared by its type: `input image: f32[1, 3, 224, 224]`".to_owned());
-    }
-    if found.text == "==" && has(Rule::equals) {
-        return Some("a value is named with one `=`".to_owned());
-    }
-    if found.text == "=" && has(Rule::arrow) {
-        return Some("to compare, write `==`".to_owned());
-    }
-    if has(Rule::equals) && before.ends_with(previous) && !previous.is_empty() && !has(Rule::close_paren) {
-        if found.text == "(" {
-            return Some(format!(
-                "a result has to be named: `x = {previous}(…)`; to go on with the line above, begin with `->`"
-            ));
-        }
-        if let Some(keyword) = closest(previous, STATEMENTS) {
-            return Some(format!("did you mean `{keyword}`?"));
-        }
-        if found.text == "->" {
-            return Some(format!("a result has to be named: `{previous} = {previous} -> …`"));
-        }
-    }
-    if is_keyword(found.text) && (has(Rule::name) || has(Rule::pattern)) {
-        return Some(format!("`{}` is a word of the language and names nothing else", found.text));
-    }
-    if found.text.is_empty() && before.ends_with("->") {
-        return Some("a chain ends with a layer, not with `->`".to_owned());
-    }
-    let operator = ["+", "-", "*", "/"].iter().find(|operator| found.text == **operator);
-    if let (Some(operator), true) = (operator, has(Rule::arrow)) {
-        return Some(format!(
-            "`->` binds loosest: to go on after a chain, put it in parentheses: `(x -> relu) {operator} …`"
-        ));
-    }
-    if has(Rule::open_brace) && found.text.is_empty() {
-        return Some("the `{` belongs on the same line".to_owned());
-    }
-    if has(Rule::arrow) && found.text.starts_with(|c: char| c.is_alphabetic()) {
-        return Some("join layers with `->`; each statement has a line of its own".to_owned());
-    }
-    None
 }

@@ -1,5 +1,6 @@
 //! Activations, arithmetic between values, and normalisation without weights.
 
+use super::Place;
 use crate::dsl::ast::{Label, Span};
 use crate::dsl::diagnostics::Diagnostic;
 use crate::dsl::elaborate::arguments::Arguments;
@@ -125,7 +126,8 @@ fn combine<'a>(
     function: BinaryFunction,
 ) -> Eval<Value<'a>> {
     let (a, b) = (arguments.operand("a"), arguments.operand("b"));
-    e.elementwise(function, (&a.0, a.1), (&b.0, b.1), arguments.label, arguments.span)
+    let place = Place { span: arguments.span, symbol: arguments.callee };
+    e.elementwise(function, (&a.0, a.1), (&b.0, b.1), arguments.label, place)
 }
 
 impl<'a> Elaborator<'a> {
@@ -136,12 +138,12 @@ impl<'a> Elaborator<'a> {
         a: (&Value<'a>, Span),
         b: (&Value<'a>, Span),
         label: Option<&'a Label>,
-        span: Span,
+        place: Place,
     ) -> Eval<Value<'a>> {
         let inputs = [self.operand(a.0, a.1)?, self.operand(b.0, b.1)?];
-        let name = self.layer_name(label, function.name(), span)?;
+        let name = self.layer_name(label, function.name(), place.symbol)?;
         let operands = [(inputs[0], a.1), (inputs[1], b.1)];
-        self.add_node(name, Binary { function }, &inputs, span, &operands).map(Value::Tensor)
+        self.add_node(name, Binary { function }, &inputs, place, &operands).map(Value::Tensor)
     }
 
     fn operand(&mut self, value: &Value<'a>, span: Span) -> Eval<NodeId> {
@@ -156,8 +158,9 @@ impl<'a> Elaborator<'a> {
                 format!("this is {value}"),
             )));
         };
+        let place = Place { span, symbol: span };
         let name = self.layer_name(None, "constant", span)?;
-        self.add_node(name, Op::Constant(Constant { value: Tensor::scalar(number) }), &[], span, &[])
+        self.add_node(name, Op::Constant(Constant { value: Tensor::scalar(number) }), &[], place, &[])
     }
 
     pub(in crate::dsl::elaborate) fn unary_layer(
@@ -169,6 +172,6 @@ impl<'a> Elaborator<'a> {
     ) -> Eval<Value<'a>> {
         let op = Unary { function };
         let name = self.layer_name(label, function.name(), span)?;
-        self.add_node(name, op, &[x], span, &[]).map(Value::Tensor)
+        self.add_node(name, op, &[x], Place { span, symbol: span }, &[]).map(Value::Tensor)
     }
 }

@@ -13,12 +13,21 @@ pub(super) use weighted::*;
 use super::arguments::Arguments;
 use super::names::LabelError;
 use super::value::Value;
-use super::{Elaborator, Eval, MAX_NODES, MAX_PARAMETERS};
+use super::{Elaborator, Eval, MAX_NODES, MAX_PARAMETERS, Stop};
 use crate::dsl::ast::*;
 use crate::dsl::diagnostics::Diagnostic;
 use crate::graph::NodeId;
 use crate::ops::{Init, Op, Parameter, ShapeError};
 use crate::tensor::Shape;
+
+/// Where a layer stands in the text.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// The whole call or operation.
+    pub span: Span,
+    /// Its name or operator alone.
+    pub symbol: Span,
+}
 
 impl<'a> Elaborator<'a> {
     /// The name of the layer that a call makes: its label's, or the operator's.
@@ -55,7 +64,8 @@ impl<'a> Elaborator<'a> {
         op: impl Into<Op>,
         inputs: &[NodeId],
     ) -> Eval<Value<'a>> {
-        let node = self.add_node(name, op, inputs, arguments.span, &arguments.tensors())?;
+        let place = Place { span: arguments.span, symbol: arguments.callee };
+        let node = self.add_node(name, op, inputs, place, &arguments.tensors())?;
         Ok(Value::Tensor(node))
     }
 
@@ -76,9 +86,10 @@ impl<'a> Elaborator<'a> {
         name: String,
         op: impl Into<Op>,
         inputs: &[NodeId],
-        span: Span,
+        place: Place,
         operands: &[(NodeId, Span)],
     ) -> Eval<NodeId> {
+        let span = place.span;
         self.charge(1, span)?;
         if self.graph.len() >= MAX_NODES {
             return Err(self.limit(
@@ -95,20 +106,26 @@ impl<'a> Elaborator<'a> {
                 self.origins.push((node, span));
                 Ok(node)
             }
-            Err(error) => Err(self.misfit(error, span, operands)),
+            Err(error) => {
+                let diagnostic = self.misfit(error, place, operands);
+                Err(self.fault(diagnostic))
+            }
         }
     }
 
-    /// Reports shapes that do not fit.
-    fn misfit(&mut self, error: ShapeError, span: Span, operands: &[(NodeId, Span)]) -> super::Stop {
-        let mut diagnostic = Diagnostic::error(error.problem, span, "here");
-        for &(node, place) in operands.iter().filter(|(_, place)| *place != span) {
-            diagnostic = diagnostic.and(place, format!("{}", self.graph.shape(node)));
+    /// Says that shapes do not fit.
+    fn misfit(&self, error: ShapeError, place: Place, operands: &[(NodeId, Span)]) -> Diagnostic {
+        // Where the operands stand within the call, its name alone is underlined.
+        let within = |span: &Span| place.span.start <= span.start && span.end <= place.span.end;
+        let at = if operands.iter().any(|(_, span)| within(span)) { place.symbol } else { place.span };
+        let mut diagnostic = Diagnostic::error(error.problem, at, "here");
+        for &(node, span) in operands {
+            diagnostic = diagnostic.and(span, self.graph.shape(node).to_string());
         }
         if let Some(formula) = error.formula {
             diagnostic = diagnostic.because(formula);
         }
-        self.fault(diagnostic)
+        diagnostic
     }
 
     /// Adds the weight `layer.suffix`.
@@ -126,19 +143,15 @@ impl<'a> Elaborator<'a> {
         // A weight too large by itself is refused by the graph.
         self.parameters = self.parameters.saturating_add(shape.checked_elements().unwrap_or(0));
         if self.parameters > MAX_PARAMETERS {
-            return Err(self.limit(
-                Diagnostic::error(
-                    format!(
-                        "with `{key}` of shape {shape} the model has more than {MAX_PARAMETERS} parameters"
-                    ),
-                    arguments.span,
-                    "too large",
-                )
-                .because(format!("{} parameters are 4 GiB", MAX_PARAMETERS)),
-            ));
+            return Err(self.limit(Diagnostic::error(
+                format!("`{key}` of shape {shape} is too large"),
+                arguments.span,
+                format!("a model may have {MAX_PARAMETERS} parameters, 4 GiB, all layers together"),
+            )));
         }
         let parameter = Parameter { key: key.clone(), shape, init };
-        self.add_node(key, Op::Parameter(parameter), &[], arguments.span, &[])
+        let place = Place { span: arguments.span, symbol: arguments.callee };
+        self.add_node(key, Op::Parameter(parameter), &[], place, &[])
     }
 
     /// `[n, c, h, w]` of a value that must be of that form.
@@ -147,15 +160,16 @@ impl<'a> Elaborator<'a> {
         if let Some(extents) = shape.nchw() {
             return Ok(extents);
         }
-        let mut diagnostic = Diagnostic::error(
-            format!("`{}` takes images [n, c, h, w], not {shape}", arguments.operator()),
-            arguments.span,
-            "here",
-        );
-        for (node, place) in arguments.tensors() {
-            diagnostic = diagnostic.and(place, format!("{}", self.graph.shape(node)));
-        }
-        Err(self.fault(diagnostic))
+        let error =
+            ShapeError::new(format!("`{}` takes images [n, c, h, w], not {shape}", arguments.operator()));
+        Err(self.mismatch(arguments, error, None))
+    }
+
+    /// Reports that the values a call is given do not fit it.
+    fn mismatch(&mut self, arguments: &Arguments<'a>, error: ShapeError, help: Option<&str>) -> Stop {
+        let place = Place { span: arguments.span, symbol: arguments.callee };
+        let diagnostic = self.misfit(error, place, &arguments.tensors());
+        self.fault(diagnostic.help_if(help))
     }
 }
 

@@ -4,7 +4,7 @@ use crate::dsl::diagnostics::Diagnostic;
 use crate::dsl::elaborate::arguments::Arguments;
 use crate::dsl::elaborate::value::Value;
 use crate::dsl::elaborate::{Elaborator, Eval, windows};
-use crate::ops::{Concat, Pad, Reshape, Transpose};
+use crate::ops::{Concat, Pad, Reshape, ShapeError, Transpose};
 use crate::tensor::Shape;
 
 pub fn concat<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
@@ -44,13 +44,14 @@ pub fn reshape<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Va
     let remaining =
         known.filter(|known| from.elements().is_multiple_of(*known)).map(|known| from.elements() / known);
     let Some(remaining) = remaining.or((rest == 0).then_some(1)) else {
-        return Err(e.fault(
-            Diagnostic::error(format!("{from} cannot be reshaped to {value}"), arguments.span, "here")
-                .because(format!(
-                    "{} elements are no multiple of {}",
-                    from.elements(),
-                    known.unwrap_or(usize::MAX)
-                )),
+        let known = known.map_or_else(|| "more than memory holds".to_owned(), |known| known.to_string());
+        return Err(e.mismatch(
+            arguments,
+            ShapeError::with_formula(
+                format!("{from} cannot be reshaped to {value}"),
+                format!("{} elements are no multiple of {known}", from.elements()),
+            ),
+            None,
         ));
     };
     let shape = extents.iter().map(|&extent| usize::try_from(extent).unwrap_or(remaining));

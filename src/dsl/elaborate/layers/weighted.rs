@@ -4,50 +4,49 @@ use crate::dsl::diagnostics::Diagnostic;
 use crate::dsl::elaborate::arguments::Arguments;
 use crate::dsl::elaborate::value::Value;
 use crate::dsl::elaborate::{Elaborator, Eval, windows};
-use crate::graph::NodeId;
-use crate::ops::{BatchNorm, Conv, Dense, Init, Statistics, Window};
+use crate::ops::{BatchNorm, Conv, Dense, Init, ShapeError, Statistics, Window};
 
 /// How random biases are drawn.
 const BIAS: Init = Init::Uniform { low: -0.1, high: 0.1 };
 
 pub fn conv<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
-    let x = arguments.tensor(e, "x")?;
-    let channels = arguments.extent(e, "channels", 1)?;
-    let groups = arguments.extent(e, "groups", 1)?;
-    convolve(e, arguments, x, channels, groups)
+    let channels = arguments.extent(e, "channels", 1);
+    let groups = arguments.extent(e, "groups", 1);
+    convolve(e, arguments, channels, groups)
 }
 
 /// One filter, or `multiplier` of them, for each channel.
 pub fn depthwise_conv<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
     let x = arguments.tensor(e, "x")?;
-    let multiplier = arguments.extent(e, "multiplier", 1)?;
     let (_, groups, _, _) = e.image(arguments, x)?;
-    convolve(e, arguments, x, groups.saturating_mul(multiplier), groups)
+    let channels = arguments.extent(e, "multiplier", 1).map(|multiplier| groups.saturating_mul(multiplier));
+    convolve(e, arguments, channels, Ok(groups))
 }
 
 fn convolve<'a>(
     e: &mut Elaborator<'a>,
     arguments: &Arguments<'a>,
-    x: NodeId,
-    channels: usize,
-    groups: usize,
+    channels: Eval<usize>,
+    groups: Eval<usize>,
 ) -> Eval<Value<'a>> {
-    let [kh, kw] = arguments.pair(e, "kernel", 1)?;
-    let stride = arguments.pair(e, "stride", 1)?;
-    let dilation = arguments.pair(e, "dilation", 1)?;
-    let bias = arguments.flag(e, "bias")?;
+    // Everything is looked at before the first mistake counts, so that all are reported.
+    let kernel = arguments.pair(e, "kernel", 1);
+    let stride = arguments.pair(e, "stride", 1);
+    let dilation = arguments.pair(e, "dilation", 1);
+    let bias = arguments.flag(e, "bias");
+    let x = arguments.tensor(e, "x")?;
     let (_, c, h, w) = e.image(arguments, x)?;
+    let (channels, groups, bias) = (channels?, groups?, bias?);
+    let ([kh, kw], stride, dilation) = (kernel?, stride?, dilation?);
     let padding = windows::padding(e, arguments, [h, w], [kh, kw], stride, dilation)?;
     if c % groups != 0 || channels % groups != 0 {
-        let problem = format!("{groups} groups do not divide {c} input and {channels} output channels");
-        let formula =
-            format!("{c} mod {groups} = {}, {channels} mod {groups} = {}", c % groups, channels % groups);
-        let (_, span) = arguments.raw("groups");
-        let input = arguments.tensors().first().map_or(arguments.span, |(_, span)| *span);
-        return Err(e.fault(
-            Diagnostic::error(problem, span, "must divide both")
-                .and(input, format!("{}", e.graph.shape(x)))
-                .because(formula),
+        return Err(e.mismatch(
+            arguments,
+            ShapeError::with_formula(
+                format!("{groups} groups do not divide {c} input and {channels} output channels"),
+                format!("{c} mod {groups} = {}, {channels} mod {groups} = {}", c % groups, channels % groups),
+            ),
+            None,
         ));
     }
     let name = e.layer_name(arguments.label, arguments.operator(), arguments.callee)?;
@@ -69,14 +68,8 @@ pub fn dense<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Valu
     let bias = arguments.flag(e, "bias")?;
     let shape = e.graph.shape(x).clone();
     let [_, features] = *shape.dims() else {
-        let place = arguments.tensors().first().map_or(arguments.span, |(_, span)| *span);
-        let diagnostic = Diagnostic::error(
-            format!("`dense` takes rows [n, features], not {shape}"),
-            arguments.span,
-            "here",
-        )
-        .and(place, format!("{shape}"));
-        return Err(e.fault(diagnostic.help("make rows of it first: `-> flatten -> dense(…)`")));
+        let error = ShapeError::new(format!("`dense` takes rows [n, features], not {shape}"));
+        return Err(e.mismatch(arguments, error, Some("make rows of it first: `-> flatten -> dense(…)`")));
     };
     let name = e.layer_name(arguments.label, arguments.operator(), arguments.callee)?;
     let init = Init::Kaiming { fan_in: features };
@@ -103,11 +96,8 @@ pub fn batch_norm<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval
     let scale = arguments.float(e, "initial_scale")?;
     let shape = e.graph.shape(x).clone();
     let Some(&c) = shape.dims().get(1) else {
-        return Err(e.fault(Diagnostic::error(
-            format!("`batch_norm` takes [n, c, …], not {shape}"),
-            arguments.span,
-            "here",
-        )));
+        let error = ShapeError::new(format!("`batch_norm` takes [n, c, …], not {shape}"));
+        return Err(e.mismatch(arguments, error, None));
     };
     let name = e.layer_name(arguments.label, arguments.operator(), arguments.callee)?;
     let uniform = |low: f32, high: f32| Init::Uniform { low: low * scale, high: high * scale };
