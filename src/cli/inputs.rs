@@ -189,7 +189,7 @@ fn stack(name: &str, shape: &Shape, mut parts: Vec<Tensor>) -> Result<Tensor, Er
     }
     let one = parts.len() == 1;
     let elements: usize = parts.iter().map(|part| part.data().len()).sum();
-    if elements % shape.elements() != 0 {
+    if !elements.is_multiple_of(shape.elements()) {
         let images: usize = parts.iter().map(|part| part.shape().dims()[0]).sum();
         return Err(Error::input(format!(
             "input '{name}' takes batches of {}, and {images} do not fill a whole number of them",

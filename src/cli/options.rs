@@ -107,7 +107,7 @@ impl WeightArgs {
 }
 
 fn has_parameters(graph: &Graph) -> bool {
-    weights::bind(graph, []).missing.len() > 0
+    !weights::bind(graph, []).missing.is_empty()
 }
 
 fn random(graph: &Graph, seed: u64) -> Result<(Weights, String), Error> {
