@@ -206,6 +206,12 @@ impl Graph {
         read + self.outputs.iter().filter(|output| output.node == id).count()
     }
 
+    /// Whether anything reads a value, model outputs included.
+    pub fn is_read(&self, id: NodeId) -> bool {
+        self.nodes.edges_directed(id, Direction::Outgoing).next().is_some()
+            || self.outputs.iter().any(|output| output.node == id)
+    }
+
     /// Every reader of `old`, model outputs too, reads `new` instead.
     pub fn replace_uses(&mut self, old: NodeId, new: NodeId) {
         let edges: Vec<_> = self
@@ -274,7 +280,7 @@ impl Graph {
     /// # Panics
     /// If the node is still read.
     pub fn remove(&mut self, id: NodeId) {
-        assert_eq!(self.uses(id), 0, "'{}' is still read", self.nodes[id].name);
+        assert!(!self.is_read(id), "'{}' is still read", self.nodes[id].name);
         assert!(!self.inputs.contains(&id), "'{}' is a model input", self.nodes[id].name);
         self.nodes.remove_node(id);
     }

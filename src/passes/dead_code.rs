@@ -11,7 +11,7 @@ pub const PASS: Pass =
 
 /// Model inputs stay: a caller passes them whether they are read or not.
 fn visit(context: &Context, node: NodeId) -> Answer {
-    if context.graph.uses(node) > 0 || matches!(context.node(node).op, Op::Input(_)) {
+    if context.graph.is_read(node) || matches!(context.node(node).op, Op::Input(_)) {
         return Err(Declined::NotACandidate);
     }
     Ok(Patch::remove(node))

@@ -234,7 +234,7 @@ impl Driver {
             Change::Rewrite { op, epilogue, inputs } => {
                 self.graph.rewrite(node, op, epilogue, &resolve(&inputs, &added))?;
                 for &other in others.iter().rev() {
-                    if self.graph.uses(other) == 0 {
+                    if !self.graph.is_read(other) {
                         self.graph.merge_layers(other, node);
                     }
                 }
@@ -258,7 +258,7 @@ impl Driver {
         let mut removed = Vec::new();
         while let Some(id) = candidates.pop() {
             let unread = self.graph.contains(id)
-                && self.graph.uses(id) == 0
+                && !self.graph.is_read(id)
                 && !matches!(self.graph.node(id).op, Op::Input(_));
             if unread {
                 candidates.extend(self.graph.operands(id));
