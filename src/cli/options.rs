@@ -162,6 +162,10 @@ pub struct CompileArgs {
     /// The vector instructions to use
     #[arg(long, value_enum, default_value_t = IsaArg::Auto)]
     isa: IsaArg,
+
+    /// Compute every convolution directly, also where Winograd's method is faster
+    #[arg(long)]
+    no_winograd: bool,
     /// Compile every operator as a kernel of its own
     #[arg(long)]
     pub no_fuse: bool,
@@ -194,6 +198,7 @@ impl CompileArgs {
             disabled: self.disable.clone(),
             stop_after: self.stop_after,
             isa,
+            winograd: !self.no_winograd,
             threads: match self.threads {
                 Some(threads) => usize::from(threads),
                 None => available_parallelism().map_or(1, usize::from),

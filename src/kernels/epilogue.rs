@@ -24,6 +24,7 @@ pub enum FusedStep {
 }
 
 /// The buffers that a kernel declared for an epilogue's operands.
+#[derive(Default)]
 pub struct EpilogueBuffers<'a> {
     steps: Vec<(&'a FusedStep, Vec<Address>)>,
 }

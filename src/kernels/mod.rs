@@ -20,6 +20,7 @@ pub mod pool;
 mod reduce;
 pub mod softmax;
 pub mod view;
+pub mod winograd;
 
 pub use batch_norm::BatchNormKernel;
 pub use elementwise::{ElementFunction, Elementwise};
@@ -77,4 +78,5 @@ kernel_specs!(
     Lrn(lrn::LrnKernel),
     Pool(pool::PoolKernel),
     Softmax(softmax::SoftmaxKernel),
+    Winograd(winograd::WinogradKernel),
 );

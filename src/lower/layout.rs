@@ -6,6 +6,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::LowerOptions;
+use super::tiles::WinogradPlan;
+use super::winograd;
 use crate::graph::{Graph, NodeId, NodeSet};
 use crate::kernels::View;
 use crate::ops::{Conv, Op};
@@ -18,15 +21,26 @@ pub struct Layout {
     /// `[top, left, bottom, right]` around values that have no home of their own.
     borders: HashMap<NodeId, [usize; 4]>,
     planar: HashSet<NodeId>,
+    winograd: HashMap<NodeId, WinogradPlan>,
 }
 
 impl Layout {
-    pub fn of(graph: &Graph) -> Self {
-        let constants = graph.weight_expressions();
-        let mut layout =
-            Layout { constants, homes: HashMap::new(), borders: HashMap::new(), planar: HashSet::new() };
+    pub fn of(graph: &Graph, options: LowerOptions) -> Self {
+        let mut layout = Layout {
+            constants: graph.weight_expressions(),
+            homes: HashMap::new(),
+            borders: HashMap::new(),
+            planar: HashSet::new(),
+            winograd: HashMap::new(),
+        };
         layout.settle_concats(graph);
         for id in graph.topological_order() {
+            if options.winograd
+                && !layout.is_constant(id)
+                && let Some(plan) = winograd::plan(graph, id, options.target)
+            {
+                layout.winograd.insert(id, plan);
+            }
             layout.widen_border(graph, id);
         }
         for &input in graph.inputs() {
@@ -62,6 +76,11 @@ impl Layout {
             at = (concat, at.1 + channel);
         }
         at
+    }
+
+    /// The plan of a convolution that is computed by Winograd's method.
+    pub fn winograd(&self, id: NodeId) -> Option<WinogradPlan> {
+        self.winograd.get(&id).copied()
     }
 
     /// The border around the value that owns a buffer.
@@ -125,6 +144,9 @@ impl Layout {
     /// Makes room around what `id` reads for its padding.
     fn widen_border(&mut self, graph: &Graph, id: NodeId) {
         let padding = match &graph.node(id).op {
+            Op::Conv(conv) if self.winograd.contains_key(&id) => {
+                winograd::border(graph, id, conv.window.padding)
+            }
             Op::Conv(conv) => conv.window.padding,
             Op::ConvChain(chain) => chain.stages[0].conv.window.padding,
             _ => return,

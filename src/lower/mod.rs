@@ -9,6 +9,7 @@ mod operators;
 mod tiles;
 mod weights;
 mod windows;
+mod winograd;
 
 use std::collections::HashMap;
 
@@ -91,9 +92,18 @@ pub enum LowerError {
     TooLarge { layer: String, what: &'static str, elements: usize, limit: usize },
 }
 
-/// Lowers a graph for an instruction set.
-pub fn lower(graph: &Graph, target: InstructionSet) -> Result<Plan, LowerError> {
-    let layout = layout::Layout::of(graph);
+/// What a graph is lowered for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LowerOptions {
+    pub target: InstructionSet,
+    /// Whether convolutions may be computed by Winograd's method, which rounds differently from direct convolution.
+    pub winograd: bool,
+}
+
+/// Lowers a graph.
+pub fn lower(graph: &Graph, options: LowerOptions) -> Result<Plan, LowerError> {
+    let layout = layout::Layout::of(graph, options);
+    let target = options.target;
     let mut lowering = Lowering {
         graph,
         target,

@@ -11,7 +11,7 @@ use crate::kernels::{FusedEpilogue, FusedStep, KernelSpec, View};
 use crate::ops::{Conv, ConvChain, Epilogue, EpilogueStep, Op, Window};
 
 /// Bytes per element.
-const ELEMENT: u64 = 4;
+pub(super) const ELEMENT: u64 = 4;
 
 /// Lowers one activation.
 pub fn lower_node(l: &mut Lowering, id: NodeId) -> Result<(), LowerError> {
@@ -131,6 +131,14 @@ impl Lowering<'_> {
         self.step(layer, KernelSpec::Elementwise(kernel), vec![from.binding, to.binding], work);
     }
 
+    /// A bias of `channels` elements, zeros where there is none.
+    pub(super) fn pack_bias(&mut self, bias: Option<NodeId>, channels: usize) -> Binding {
+        self.pack(match bias {
+            Some(node) => PackSource::Plain { node },
+            None => PackSource::Zeros { elements: channels },
+        })
+    }
+
     /// Bytes of those values that are activations.
     pub(super) fn bytes(&self, values: &[&Value]) -> u64 {
         let activations = values.iter().filter(|value| !matches!(value.binding, Binding::Weights(_)));
@@ -246,14 +254,34 @@ fn convolution(l: &mut Lowering, id: NodeId, conv: Conv, own: &[NodeId], extra: 
         return depthwise(l, id, conv.window, [kh, kw], own, x, y, epilogue, extra);
     }
     let source = Filter { weight: own[1], bias: own.get(2).copied(), kernel: [kh, kw] };
+    if let Some(plan) = l.layout.winograd(id) {
+        return super::winograd::lower(l, id, plan, &source, conv.window, x, y, epilogue, &extra);
+    }
     product(l, id, source, conv.window, conv.groups, x, y, epilogue, extra);
 }
 
 /// Where the weights of a convolution come from.
-struct Filter {
-    weight: NodeId,
-    bias: Option<NodeId>,
+pub(super) struct Filter {
+    pub weight: NodeId,
+    pub bias: Option<NodeId>,
+    pub kernel: [usize; 2],
+}
+
+/// The matrix product of one group: `outputs` channels of `[rows, columns]` pixels from `channels` each.
+pub(super) fn implicit_product(
+    [rows, columns]: [usize; 2],
+    outputs: usize,
+    channels: usize,
     kernel: [usize; 2],
+    window: &Window,
+) -> Product {
+    Product {
+        rows,
+        columns,
+        outputs,
+        reduction: kernel[0] * kernel[1] * channels,
+        input_per_pixel: channels * window.stride[0] * window.stride[1],
+    }
 }
 
 /// A convolution or dense layer as an implicit matrix product.
@@ -274,13 +302,8 @@ fn product(
         join_pixels(&mut x.view, &mut y.view, &mut epilogue);
     }
     let [images, _, rows, columns] = y.view.dims[..] else { unreachable!("rank 4") };
-    let shape = Product {
-        rows,
-        columns,
-        outputs: y.view.dims[1] / groups,
-        reduction: filter.kernel[0] * filter.kernel[1] * x.view.dims[1] / groups,
-        input_per_pixel: x.view.dims[1] / groups * window.stride[0] * window.stride[1],
-    };
+    let outputs = y.view.dims[1] / groups;
+    let shape = implicit_product([rows, columns], outputs, x.view.dims[1] / groups, filter.kernel, &window);
     let tile = tiles::choose_tile(&shape, l.target);
     let blocking = tiles::choose_blocking(&shape, tile, l.target, if groups > 1 { groups } else { images });
     let kernel = ConvKernel {
@@ -369,10 +392,7 @@ fn depthwise(
 fn pack_depthwise(l: &mut Lowering, weight: NodeId, bias: Option<NodeId>) -> (Binding, Binding) {
     let channels = l.graph.shape(weight).dims()[0];
     let weights = l.pack(PackSource::Depthwise { weight });
-    let bias = l.pack(match bias {
-        Some(node) => PackSource::Plain { node },
-        None => PackSource::Zeros { elements: channels },
-    });
+    let bias = l.pack_bias(bias, channels);
     (weights, bias)
 }
 

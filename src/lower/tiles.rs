@@ -2,6 +2,7 @@
 
 use crate::codegen::target::InstructionSet;
 use crate::kernels::conv::{Blocking, Order, Tile};
+use crate::kernels::winograd;
 
 /// The matrix product that a convolution is: `rows · columns` output pixels × `outputs` channels of one group,
 /// `reduction` products for each.
@@ -132,4 +133,70 @@ pub fn depthwise_columns(width: usize, kernel_width: usize, target: InstructionS
     let most = target.registers().saturating_sub(kernel_width + 2).clamp(1, 8);
     let fewest = most.div_ceil(2).max(1);
     (fewest..=most).rev().find(|columns| width % columns == 0).unwrap_or(most.min(width))
+}
+
+/// How a Winograd convolution is cut up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WinogradPlan {
+    /// The register tile of the products.
+    pub tile: Tile,
+    /// Rows of tiles of one grid point.
+    pub rows: usize,
+    /// Output channels of one grid point.
+    pub channels: usize,
+}
+
+/// Elements of transformed input and output that a grid point keeps: half of a 1 MB cache, or all of a small image.
+const TRANSFORMED_ELEMENTS: usize = 160 * 1024;
+
+/// Cycles to transform one vector of channels of a tile, forth or back.
+const TRANSFORM_CYCLES: f64 = 150.0;
+
+/// Bytes of weights that arrive each cycle from beyond the second-level cache, about.
+const WEIGHT_BYTES_PER_CYCLE: f64 = 6.0;
+
+/// The plan for a 3×3 convolution of stride 1 by Winograd's method, where the model of the core says that it beats
+/// direct convolution by a tenth.
+pub fn choose_winograd(product: &Product, target: InstructionSet) -> Option<WinogradPlan> {
+    let lanes = target.lanes();
+    let channels = product.reduction / 9;
+    if channels < lanes.min(8) || product.outputs < lanes.min(8) {
+        return None;
+    }
+    let columns = product.columns.div_ceil(winograd::TILE);
+    let tile_rows = product.rows.div_ceil(winograd::TILE);
+    let per_row = columns * winograd::PRODUCTS * (channels + product.outputs);
+    let weights = winograd::PRODUCTS * channels * product.outputs;
+    // Weights that do not stay in the cache are read again for each block, so blocks are then as large as sensible.
+    let budget =
+        if weights <= 2 * RESIDENT_WEIGHTS { TRANSFORMED_ELEMENTS } else { 2 * TRANSFORMED_ELEMENTS };
+    let rows = rows_of(budget, per_row, tile_rows);
+    let tiles = Product {
+        rows: 1,
+        columns: rows * columns,
+        outputs: product.outputs,
+        reduction: channels,
+        input_per_pixel: channels,
+    };
+    let tile = choose_tile(&tiles, target);
+    let blocks = tile_rows.div_ceil(rows) as f64;
+    let transforms = (tile_rows * columns) as f64
+        * ((channels + product.outputs) as f64 / lanes as f64).ceil()
+        * TRANSFORM_CYCLES;
+    let arithmetic = winograd::PRODUCTS as f64 * blocks * cycles(&tiles, tile, target);
+    let streaming = if weights <= RESIDENT_WEIGHTS {
+        0.0
+    } else {
+        blocks * weights as f64 * 4.0 / WEIGHT_BYTES_PER_CYCLE
+    };
+    let direct_tile = choose_tile(product, target);
+    let direct = cycles(product, direct_tile, target);
+    if transforms + arithmetic.max(streaming) > 0.9 * direct {
+        return None;
+    }
+    // Few blocks are divided by output channels, so that threads share them; each transforms the input again.
+    let panel = tile.vectors * lanes;
+    let panels = product.outputs.div_ceil(panel);
+    let parts = (4 / (blocks as usize).max(1)).clamp(1, panels);
+    Some(WinogradPlan { tile, rows, channels: panels.div_ceil(parts) * panel })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::graph::{Graph, NodeId};
 use crate::kernels::conv::PackedFilter;
+use crate::kernels::winograd;
 use crate::tensor::Tensor;
 
 /// An array in the weights' memory.
@@ -23,6 +24,11 @@ pub enum PackSource {
     Filter {
         weight: NodeId,
         taps: usize,
+        packed: PackedFilter,
+    },
+    /// `[o, c, 3, 3]` transformed for Winograd's method: a group of panels for each product.
+    Winograd {
+        weight: NodeId,
         packed: PackedFilter,
     },
     /// `[o]` as panels; zeros where there is no bias.
@@ -61,7 +67,7 @@ impl PackSource {
     /// Elements of the packed array.
     pub fn elements(&self, graph: &Graph) -> usize {
         match self {
-            PackSource::Filter { packed, .. } => packed.elements(),
+            PackSource::Filter { packed, .. } | PackSource::Winograd { packed, .. } => packed.elements(),
             PackSource::Bias { packed, .. } => packed.bias_elements(),
             PackSource::Depthwise { weight: node }
             | PackSource::Plain { node }
@@ -75,6 +81,7 @@ impl PackSource {
     pub fn nodes(&self) -> Vec<NodeId> {
         match *self {
             PackSource::Filter { weight: node, .. }
+            | PackSource::Winograd { weight: node, .. }
             | PackSource::Depthwise { weight: node }
             | PackSource::Plain { node } => vec![node],
             PackSource::Bias { bias, .. } => bias.into_iter().collect(),
@@ -93,6 +100,7 @@ impl PackSource {
             PackSource::Filter { weight, taps, packed } => {
                 pack_filter(values[weight].data(), *taps, packed, target)
             }
+            PackSource::Winograd { weight, packed } => pack_winograd(values[weight].data(), packed, target),
             PackSource::Bias { bias: Some(bias), packed } => {
                 let width = packed.panels() * packed.panel_width;
                 let groups = values[bias].data().chunks_exact(packed.outputs);
@@ -149,4 +157,20 @@ fn pack_filter(weight: &[f32], taps: usize, packed: &PackedFilter, target: &mut 
 
 fn norm_scale(scale: f32, variance: f32, epsilon: u32) -> f64 {
     f64::from(scale) / (f64::from(variance) + f64::from(f32::from_bits(epsilon))).sqrt()
+}
+
+/// `[o][c][3][3]` to `[product][panel][c][panel_width]`, each filter `g` as `G g Gᵀ`.
+fn pack_winograd(weight: &[f32], packed: &PackedFilter, target: &mut [f32]) {
+    let PackedFilter { outputs, reduction: channels, panel_width, .. } = *packed;
+    let group = packed.panels() * panel_width * channels;
+    for output in 0..outputs {
+        let first = output / panel_width * panel_width * channels + output % panel_width;
+        for channel in 0..channels {
+            let filter = &weight[(output * channels + channel) * 9..][..9];
+            let transformed = winograd::transform_filter(filter);
+            for (product, value) in transformed.into_iter().enumerate() {
+                target[product * group + first + channel * panel_width] = value;
+            }
+        }
+    }
 }

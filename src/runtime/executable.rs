@@ -15,7 +15,7 @@ use crate::codegen::vector::Kernel;
 use crate::graph::{Graph, NodeId};
 use crate::interpreter;
 use crate::kernels::Family;
-use crate::lower::{self, Binding, Plan, Work};
+use crate::lower::{self, Binding, LowerOptions, Plan, Work};
 use crate::passes::{self, Explanation};
 use crate::tensor::{Shape, Tensor};
 use crate::weights::Weights;
@@ -61,7 +61,7 @@ pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Compiled, Comp
     };
     let (graph, explanation) = passes::run(graph.clone(), &pass_options)?;
     timings.passes = lap();
-    let plan = lower::lower(&graph, target)?;
+    let plan = lower::lower(&graph, LowerOptions { target, winograd: options.winograd })?;
     timings.lower = lap();
     let kernels: Vec<_> = plan.kernels.iter().map(|spec| spec.build(target.lanes())).collect();
     let code = JitKernels::compile(&kernels, target, options.threads)?;

@@ -25,6 +25,8 @@ pub struct CompileOptions {
     /// Stop rewriting after this many rewrites.
     pub stop_after: Option<usize>,
     pub isa: Isa,
+    /// Whether convolutions may be computed by Winograd's method, where that is faster.
+    pub winograd: bool,
     /// How many threads a run uses, the caller's included.
     pub threads: usize,
 }
@@ -37,6 +39,7 @@ impl Default for CompileOptions {
             disabled: Vec::new(),
             stop_after: None,
             isa: Isa::Auto,
+            winograd: true,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }

@@ -1,0 +1,71 @@
+//! Which convolutions are computed by Winograd's method, and their kernels.
+
+use super::operators::{Filter, bindings, implicit_product};
+use super::tiles::{self, WinogradPlan};
+use super::{Lowering, PackSource, Value, Work};
+use crate::codegen::target::InstructionSet;
+use crate::graph::{Graph, NodeId};
+use crate::kernels::winograd::{self, WinogradKernel};
+use crate::kernels::{FusedEpilogue, KernelSpec};
+use crate::ops::{Conv, Op, Window};
+
+/// The plan for a node, if it is a convolution for which Winograd's method is defined and pays.
+pub fn plan(graph: &Graph, id: NodeId, target: InstructionSet) -> Option<WinogradPlan> {
+    let Op::Conv(Conv { window, groups: 1 }) = graph.node(id).op else { return None };
+    let operands = graph.operands(id);
+    let [_, _, 3, 3] = graph.shape(operands[1]).dims()[..] else { return None };
+    if window.stride != [1, 1] || window.dilation != [1, 1] {
+        return None;
+    }
+    let (x, y) = (graph.shape(operands[0]).dims(), graph.shape(id).dims());
+    tiles::choose_winograd(&implicit_product([y[2], y[3]], y[1], x[1], [3, 3], &window), target)
+}
+
+/// The border that a Winograd convolution wants around what it reads.
+pub fn border(graph: &Graph, id: NodeId, padding: [usize; 4]) -> [usize; 4] {
+    let x = graph.shape(graph.operands(id)[0]).dims();
+    let y = graph.shape(id).dims();
+    winograd::border(padding, [x[2], x[3]], [y[2], y[3]])
+}
+
+/// Lowers a convolution as planned.
+#[expect(clippy::too_many_arguments, reason = "the parts of one kernel")]
+pub fn lower(
+    l: &mut Lowering,
+    id: NodeId,
+    plan: WinogradPlan,
+    filter: &Filter,
+    window: Window,
+    x: Value,
+    y: Value,
+    epilogue: FusedEpilogue,
+    extra: &[Value],
+) {
+    let channels = x.view.dims[1];
+    let outputs = y.view.dims[1];
+    let kernel = WinogradKernel {
+        x: x.view.clone(),
+        y: y.view.clone(),
+        window,
+        epilogue,
+        tile: plan.tile,
+        order: tiles::choose_order(&implicit_product([1, plan.rows], outputs, channels, [1, 1], &window)),
+        rows: plan.rows,
+        channels: plan.channels,
+    };
+    let packed = kernel.packed_filter(l.lanes());
+    let weights = l.pack(PackSource::Winograd { weight: filter.weight, packed });
+    let zeros = l.pack(PackSource::Zeros { elements: packed.bias_elements() });
+    let bias = l.pack_bias(filter.bias, outputs);
+    let work = Work {
+        multiply_adds: kernel.multiply_adds(),
+        activation_bytes: l.bytes(&[&x, &y]) + l.bytes(&extra.iter().collect::<Vec<_>>()),
+        weight_bytes: (packed.elements() + outputs) as u64 * super::operators::ELEMENT,
+    };
+    let bindings = [x.binding, weights, zeros, bias]
+        .into_iter()
+        .chain(bindings(extra))
+        .chain([y.binding, super::Binding::Scratch])
+        .collect();
+    l.step(id, KernelSpec::Winograd(kernel), bindings, work);
+}
