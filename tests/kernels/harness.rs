@@ -1,10 +1,11 @@
 //! Running a kernel family on tensors that are laid out as its views say.
 
+use kiln::codegen::target::InstructionSet;
 use kiln::codegen::vector::{Access, Kernel, interpret, verify};
 use kiln::kernels::{Family, View};
 use kiln::tensor::{Shape, Tensor};
 
-use crate::emitters::Emitter;
+use crate::emitters;
 
 /// The vector widths that emitters have.
 pub const LANES: [usize; 3] = [4, 8, 16];
@@ -81,10 +82,11 @@ pub fn check(family: &dyn Family, inputs: &[Vec<f32>], output: &View, expected: 
         let mut interpreted = buffers.clone();
         interpret(&kernel, &mut interpreted);
         compare("interpreted", interpreted);
-        for emitter in Emitter::available().into_iter().filter(|emitter| emitter.lanes() == lanes) {
+        let sets = InstructionSet::ALL.into_iter().filter(|set| set.is_available());
+        for set in sets.filter(|set| set.lanes() == lanes) {
             let mut compiled = buffers.clone();
-            emitter.run(&kernel, &mut compiled).unwrap_or_else(|error| panic!("{error}\n{kernel}"));
-            compare(&format!("{emitter:?}"), compiled);
+            emitters::run(set, &kernel, &mut compiled).unwrap_or_else(|error| panic!("{error}\n{kernel}"));
+            compare(set.name(), compiled);
         }
     }
 }
