@@ -2,7 +2,7 @@
 
 use super::epilogue::EpilogueBuffers;
 use super::nest::{Nest, divide, loops, moved, piece, steps};
-use super::view::dims_name;
+use super::view::{dims_name, layout_suffix};
 use super::{Family, FusedEpilogue, View, reduce};
 use crate::codegen::vector::{Access, Address, Affine, Binary, Builder, Kernel, Reg, Unary};
 
@@ -138,8 +138,8 @@ impl Parts<'_> {
 
 impl Family for BatchNormKernel {
     fn name(&self) -> String {
-        let (dims, x, y) = (dims_name(&self.x.dims), self.x.layout(), self.y.layout());
-        format!("batchnorm_{dims}_epsilon{:?}_{x}_{y}", self.epsilon) + &self.epilogue.suffix()
+        let (dims, layout) = (dims_name(&self.x.dims), layout_suffix([&self.x, &self.y]));
+        format!("batchnorm_{dims}_epsilon{:?}{layout}", self.epsilon) + &self.epilogue.suffix()
     }
 
     fn build(&self, lanes: usize) -> Kernel {

@@ -61,15 +61,14 @@ impl Family for ChainKernel {
     fn name(&self) -> String {
         let Tile { rows, columns, vectors } = self.tile;
         format!(
-            "depthwise_pointwise_{}{}{}_t{}_t{rows}x{columns}x{vectors}_b{}{}{}{}",
+            "depthwise_pointwise_{}{}{}_t{}_t{rows}x{columns}x{vectors}_b{}{}{}",
             geometry(&self.x, &self.y, self.kernel, &self.window, 1),
             self.depthwise_epilogue.suffix(),
             self.pointwise_epilogue.suffix(),
             self.columns,
             self.rows,
             self.order.suffix(),
-            layout_suffix(&[&self.x, &self.y], &self.depthwise_epilogue),
-            layout_suffix(&[], &self.pointwise_epilogue),
+            layout_suffix([&self.x, &self.y]),
         )
     }
 

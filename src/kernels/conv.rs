@@ -6,7 +6,7 @@
 
 use super::Family;
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
-use super::view::View;
+use super::view::{View, layout_suffix};
 use crate::codegen::clif;
 use crate::codegen::vector::{Access, Address, Affine, Builder, Kernel, Reg};
 use crate::ops::Window;
@@ -148,7 +148,7 @@ impl Family for ConvKernel {
             self.blocking.pixels,
             self.blocking.channels,
             self.order.suffix(),
-            super::view::layout_suffix(&[&self.x, &self.y], &self.epilogue),
+            layout_suffix([&self.x, &self.y]),
         )
     }
 

@@ -40,7 +40,7 @@ impl Family for DepthwiseKernel {
             self.epilogue.suffix(),
             self.columns,
             self.rows,
-            layout_suffix(&[&self.x, &self.y], &self.epilogue),
+            layout_suffix([&self.x, &self.y]),
         )
     }
 

@@ -2,7 +2,7 @@
 
 use super::epilogue::{EpilogueBuffers, along};
 use super::nest::{Axis, Nest, Run, moved, steps};
-use super::view::dims_name;
+use super::view::{dims_name, layout_suffix};
 use super::{Family, FusedEpilogue, View, math};
 use crate::codegen::vector::{Access, Address, Affine, Builder, Kernel, Reg, Unary};
 use crate::ops::{Activation, BinaryFunction, UnaryFunction};
@@ -120,14 +120,9 @@ const STREAMS: usize = 8;
 
 impl Family for Elementwise {
     fn name(&self) -> String {
-        let mut name = format!("{}_{}", self.function.name(), dims_name(&self.output.dims));
-        let output = self.output.layout();
-        if self.inputs.iter().any(|view| view.layout() != output) {
-            for view in &self.inputs {
-                name += &format!("_{}", view.layout());
-            }
-        }
-        name + "_" + &output + &self.epilogue.suffix()
+        let layout = layout_suffix(self.inputs.iter().chain([&self.output]));
+        let (function, dims) = (self.function.name(), dims_name(&self.output.dims));
+        format!("{function}_{dims}{layout}{}", self.epilogue.suffix())
     }
 
     fn build(&self, lanes: usize) -> Kernel {

@@ -1,7 +1,7 @@
 //! The epilogue as kernels run it: on registers, just before they are stored.
 
 use super::math;
-use super::view::View;
+use super::view::{View, is_plain};
 use crate::codegen::vector::{Access, Address, Affine, Builder, Reg};
 use crate::ops::Activation;
 
@@ -51,13 +51,18 @@ impl FusedEpilogue {
         EpilogueBuffers { steps: steps.collect() }
     }
 
-    /// What a kernel's name says of its epilogue, such as `_add.nhwc_relu`.
+    /// What a kernel's name says of its epilogue, such as `_add_relu`: equal suffixes, equal
+    /// steps on a value of the same dims.
     pub fn suffix(&self) -> String {
+        let operand = |view: &View| match view.layout() {
+            layout if is_plain(&layout) => String::new(),
+            layout => format!(".{layout}"),
+        };
         let name = |step: &FusedStep| match step {
             FusedStep::Activation(activation) => math::activation_name(activation),
             FusedStep::ScaleShift { .. } => "scaleshift".to_owned(),
-            FusedStep::Add(view) => format!("add.{}", view.layout()),
-            FusedStep::Mul(view) => format!("mul.{}", view.layout()),
+            FusedStep::Add(view) => format!("add{}", operand(view)),
+            FusedStep::Mul(view) => format!("mul{}", operand(view)),
         };
         self.0.iter().map(|step| format!("_{}", name(step))).collect()
     }

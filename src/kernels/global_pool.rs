@@ -3,7 +3,7 @@
 use std::slice;
 
 use super::nest::{Nest, divide, moved, piece, steps};
-use super::view::dims_name;
+use super::view::{dims_name, layout_suffix};
 use super::{Family, FusedEpilogue, View, reduce};
 use crate::codegen::vector::{Access, Affine, Binary, Builder, Kernel, Reg};
 use crate::ops::{GlobalPool, GlobalReduce};
@@ -47,9 +47,8 @@ impl Family for GlobalPoolKernel {
             GlobalReduce::Average => "avg",
             GlobalReduce::Max => "max",
         };
-        let dims = dims_name(&self.x.dims);
-        let (x, y) = (self.x.layout(), self.y.layout());
-        format!("global{reduce}pool_{dims}_{x}_{y}{}", self.epilogue.suffix())
+        let (dims, layout) = (dims_name(&self.x.dims), layout_suffix([&self.x, &self.y]));
+        format!("global{reduce}pool_{dims}{layout}{}", self.epilogue.suffix())
     }
 
     fn build(&self, lanes: usize) -> Kernel {

@@ -2,7 +2,7 @@
 
 use super::epilogue::EpilogueBuffers;
 use super::nest::{Nest, Run, moved, steps};
-use super::view::dims_name;
+use super::view::{dims_name, layout_suffix};
 use super::{Family, FusedEpilogue, View, math, reduce};
 use crate::codegen::vector::{Access, Address, Affine, Binary, Builder, Kernel};
 use crate::ops::Lrn;
@@ -161,8 +161,8 @@ impl Parts<'_> {
 impl Family for LrnKernel {
     fn name(&self) -> String {
         let Lrn { size, alpha, beta, bias } = self.lrn;
-        let (dims, x, y) = (dims_name(&self.x.dims), self.x.layout(), self.y.layout());
-        format!("lrn{size}_{dims}_alpha{alpha:?}_beta{beta:?}_bias{bias:?}_{x}_{y}") + &self.epilogue.suffix()
+        let (dims, layout) = (dims_name(&self.x.dims), layout_suffix([&self.x, &self.y]));
+        format!("lrn{size}_{dims}_alpha{alpha:?}_beta{beta:?}_bias{bias:?}{layout}") + &self.epilogue.suffix()
     }
 
     fn build(&self, lanes: usize) -> Kernel {

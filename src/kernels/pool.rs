@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::epilogue::EpilogueBuffers;
 use super::nest::{GRAIN, divide, piece, steps};
-use super::view::dims_name;
+use super::view::{dims_name, layout_suffix};
 use super::{Family, FusedEpilogue, View, reduce};
 use crate::codegen::vector::{Access, Address, Affine, Binary, Builder, Index, Kernel, Reg, Stride};
 use crate::ops::{Pool, PoolKind};
@@ -271,9 +271,9 @@ impl Family for PoolKernel {
             [dh, dw] => format!("_dh{dh}dw{dw}"),
         };
         let ceil = if ceil_mode { "_ceil" } else { "" };
-        let (dims, x, y) = (dims_name(&self.x.dims), self.x.layout(), self.y.layout());
+        let (dims, layout) = (dims_name(&self.x.dims), layout_suffix([&self.x, &self.y]));
         format!(
-            "{kind}pool_{dims}_kh{kh}kw{kw}_sh{sh}sw{sw}_pt{pt}pl{pl}pb{pb}pr{pr}{dilation}{ceil}_{x}_{y}"
+            "{kind}pool_{dims}_kh{kh}kw{kw}_sh{sh}sw{sw}_pt{pt}pl{pl}pb{pb}pr{pr}{dilation}{ceil}{layout}"
         ) + &self.epilogue.suffix()
     }
 

@@ -2,7 +2,7 @@
 
 use super::epilogue::EpilogueBuffers;
 use super::nest::{Nest, moved, steps};
-use super::view::dims_name;
+use super::view::{dims_name, layout_suffix};
 use super::{Family, FusedEpilogue, View, math, reduce};
 use crate::codegen::vector::{Access, Address, Affine, Binary, Builder, Kernel};
 use crate::ops::Softmax;
@@ -80,8 +80,8 @@ impl Parts<'_> {
 
 impl Family for SoftmaxKernel {
     fn name(&self) -> String {
-        let (dims, x, y) = (dims_name(&self.x.dims), self.x.layout(), self.y.layout());
-        format!("softmax_{dims}_axis{}_{x}_{y}", self.softmax.axis) + &self.epilogue.suffix()
+        let (dims, layout) = (dims_name(&self.x.dims), layout_suffix([&self.x, &self.y]));
+        format!("softmax_{dims}_axis{}{layout}", self.softmax.axis) + &self.epilogue.suffix()
     }
 
     fn build(&self, lanes: usize) -> Kernel {

@@ -1,8 +1,5 @@
 //! Where an array's elements lie in a buffer.
 
-use std::hash::{Hash, Hasher};
-
-use super::epilogue::{FusedEpilogue, FusedStep};
 use crate::codegen::vector::{Address, Affine};
 use crate::tensor::Shape;
 
@@ -130,23 +127,23 @@ impl View {
         self.dims[axis] == 1 || self.strides[axis] == 1
     }
 
-    /// What a kernel's name says of strides and offset: `nchw` (row-major; `dense` unless of rank 4) or `nhwc`
-    /// without gaps, followed by the strides that differ, such as `h3712`, and `+offset`. Together with the
-    /// dims, equal names mean equal places of all elements.
+    /// What a kernel's name says of strides and offset: `nhwc` for channels-last and `nchw` for row-major without
+    /// gaps (`dense` unless of rank 4), followed by the strides that differ, such as `h3712`, and `+offset`.
+    /// Together with the dims, equal names mean equal places of all elements.
     pub fn layout(&self) -> String {
-        let shape = Shape::new(self.dims.clone());
         let differing = |canonical: &[usize]| -> String {
             let axes = (0..self.dims.len()).filter(|&axis| self.dims[axis] > 1);
             let differing = axes.filter(|&axis| self.strides[axis] != canonical[axis]);
             differing.map(|axis| format!("{}{}", axis_name(&self.dims, axis), self.strides[axis])).collect()
         };
+        let planar = differing(&Shape::new(self.dims.clone()).strides());
         let (order, strides) = match self.dims[..] {
-            _ if self.is_row_major() => (if self.dims.len() == 4 { "nchw" } else { "dense" }, String::new()),
-            [n, c, h, w] if self.is_contiguous_along(1) => {
-                ("nhwc", differing(&View::channels_last([n, c, h, w], [0; 4]).strides))
+            [n, c, h, w] => {
+                let nhwc = differing(&View::channels_last([n, c, h, w], [0; 4]).strides);
+                let channels_last = nhwc.is_empty() || !planar.is_empty() && self.is_contiguous_along(1);
+                if channels_last { ("nhwc", nhwc) } else { ("nchw", planar) }
             }
-            [_, _, _, _] => ("nchw", differing(&shape.strides())),
-            _ => ("dense", differing(&shape.strides())),
+            _ => ("dense", planar),
         };
         let offset = if self.offset == 0 { String::new() } else { format!("+{}", self.offset) };
         format!("{order}{strides}{offset}")
@@ -173,44 +170,17 @@ const CACHE_PERIOD: usize = 512;
 /// Elements of a cache line.
 const CACHE_LINE: usize = 16;
 
-/// What a kernel's name says of its arrays' layouts: nothing where all are channels-last without gaps, else a
-/// short hash of all strides and offsets, so that equal names mean equal kernels.
-pub fn layout_suffix(views: &[&View], epilogue: &FusedEpilogue) -> String {
-    let canonical = |view: &View| match view.dims[..] {
-        [n, c, h, w] => *view == View::channels_last([n, c, h, w], [0; 4]),
-        _ => view.is_row_major() && view.offset == 0,
-    };
-    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-    let mut plain = true;
-    for view in views {
-        plain &= canonical(view);
-        view.hash(&mut hasher);
+/// What a kernel's name says of its arrays' layouts: nothing where all are channels-last (or not images) and
+/// without gaps, else each one's [`View::layout`].
+pub fn layout_suffix<'a>(views: impl IntoIterator<Item = &'a View>) -> String {
+    let layouts: Vec<String> = views.into_iter().map(View::layout).collect();
+    if layouts.iter().all(|layout| is_plain(layout)) {
+        return String::new();
     }
-    for step in &epilogue.0 {
-        match step {
-            FusedStep::Add(view) | FusedStep::Mul(view) => {
-                plain &= canonical(view);
-                view.hash(&mut hasher);
-            }
-            FusedStep::Activation(activation) => format!("{activation:?}").hash(&mut hasher),
-            FusedStep::ScaleShift { channels } => channels.hash(&mut hasher),
-        }
-        plain &= !matches!(step, FusedStep::Activation(a) if a.has_parameters());
-    }
-    if plain { String::new() } else { format!("_l{:08x}", hasher.finish() as u32) }
+    layouts.iter().map(|layout| format!("_{layout}")).collect()
 }
 
-/// The FNV-1a hash: the same on every machine and in every version, unlike the standard library's.
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn finish(&self) -> u64 {
-        self.0 ^ self.0 >> 32
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
+/// Whether a layout is the usual one.
+pub fn is_plain(layout: &str) -> bool {
+    matches!(layout, "nhwc" | "dense")
 }

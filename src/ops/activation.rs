@@ -54,14 +54,6 @@ impl Activation {
         }
     }
 
-    /// Whether the name alone does not say which function it is.
-    pub fn has_parameters(&self) -> bool {
-        matches!(
-            self,
-            Activation::LeakyRelu { .. } | Activation::Clip { .. } | Activation::HardSigmoid { .. }
-        )
-    }
-
     pub fn apply(&self, x: f64) -> f64 {
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         match *self {
