@@ -114,7 +114,7 @@ impl Family for WinogradKernel {
             self.rows,
             self.channels,
             self.order.suffix(),
-            layout_suffix(&[&self.x, &self.y], &self.epilogue),
+            layout_suffix([&self.x, &self.y]),
         )
     }
 
