@@ -109,10 +109,8 @@ pub fn define<M: Module>(
     for (kernel, code) in kernels.iter().zip(codes) {
         let code = code?;
         let signature = clif::signature(isa.default_call_conv());
-        let id = module
-            .declare_function(&kernel.name, Linkage::Local, &signature)
-            .and_then(|id| module.define_function_bytes(id, code.alignment, &code.bytes, &[]).map(|()| id))
-            .map_err(Box::new)?;
+        let id = module.declare_function(&kernel.name, Linkage::Local, &signature).map_err(Box::new)?;
+        module.define_function_bytes(id, code.alignment, &code.bytes, &[]).map_err(Box::new)?;
         functions.push(id);
     }
     Ok(functions)

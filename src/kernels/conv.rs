@@ -254,7 +254,7 @@ pub(super) fn stretches(
         1 => body(k, Affine::default(), step),
         _ => k.repeat(full, |k, index| body(k, Affine::default().along(index, step), step)),
     }
-    if extent % step > 0 {
+    if !extent.is_multiple_of(step) {
         body(k, Affine::constant(full * step), extent % step);
     }
 }

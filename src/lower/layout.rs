@@ -6,12 +6,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::LowerOptions;
 use super::tiles::WinogradPlan;
 use super::winograd;
+use super::{LowerError, LowerOptions};
 use crate::graph::{Graph, NodeId, NodeSet};
 use crate::kernels::View;
-use crate::ops::{Conv, Op};
+use crate::ops::{Conv, MAX_ELEMENTS, Op};
 
 /// The decisions for one graph.
 pub struct Layout {
@@ -62,6 +62,28 @@ impl Layout {
             }
         }
         layout
+    }
+
+    /// # Errors
+    /// Where a value with its border is larger than kernels can address.
+    pub fn check(&self, graph: &Graph) -> Result<(), LowerError> {
+        for id in graph.topological_order() {
+            let Some((n, c, h, w)) = graph.shape(id).nchw() else { continue };
+            let border = self.border(id);
+            let [top, left, bottom, right] = border;
+            let extent =
+                |before: usize, inner: usize, after: usize| inner.checked_add(before)?.checked_add(after);
+            // Spreading adds one cache line to pixels of 32 or more.
+            let elements = || {
+                let pixels = extent(top, h, bottom)?.checked_mul(extent(left, w, right)?)?;
+                pixels.checked_mul(n)?.checked_mul(c.checked_add(c / 32)?)
+            };
+            if elements().is_none_or(|elements| elements > MAX_ELEMENTS) {
+                let (layer, shape) = (graph.node(id).name.clone(), graph.shape(id).clone());
+                return Err(LowerError::TooLarge { layer, shape, border, limit: MAX_ELEMENTS });
+            }
+        }
+        Ok(())
     }
 
     /// Whether a value depends on weights and constants only.

@@ -21,7 +21,7 @@ pub use weights::{PackSource, PackedArray};
 use crate::codegen::target::InstructionSet;
 use crate::graph::{Graph, NodeId};
 use crate::kernels::{Family, KernelSpec};
-use crate::ops::ShapeError;
+use crate::tensor::Shape;
 
 /// Everything needed to run a graph but the values of its weights.
 #[derive(Clone, Debug)]
@@ -84,12 +84,11 @@ pub struct Work {
 /// Why a graph could not be lowered.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum LowerError {
-    #[error("layer '{layer}': {source}")]
-    Shape { layer: String, source: ShapeError },
     #[error(
-        "layer '{layer}' is too large to compile: {what} takes {elements} elements, the limit is {limit}"
+        "layer '{layer}' is too large to compile: with the border {border:?} (top, left, bottom, right) that its \
+         readers' padding asks for, {shape} exceeds the {limit} elements that one array may have"
     )]
-    TooLarge { layer: String, what: &'static str, elements: usize, limit: usize },
+    TooLarge { layer: String, shape: Shape, border: [usize; 4], limit: usize },
 }
 
 /// What a graph is lowered for.
@@ -103,6 +102,7 @@ pub struct LowerOptions {
 /// Lowers a graph.
 pub fn lower(graph: &Graph, options: LowerOptions) -> Result<Plan, LowerError> {
     let layout = layout::Layout::of(graph, options);
+    layout.check(graph)?;
     let target = options.target;
     let mut lowering = Lowering {
         graph,

@@ -50,15 +50,16 @@ pub fn choose_tile(product: &Product, target: InstructionSet) -> Tile {
 /// Whether accumulators, a row of weights and the broadcast element fit the registers.
 fn fits(tile: Tile, target: InstructionSet) -> bool {
     let accumulators = tile.rows * tile.columns * tile.vectors;
-    accumulators <= target.accumulators() && accumulators + tile.vectors + 1 <= target.registers()
+    accumulators <= target.accumulators() && accumulators + tile.vectors < target.registers()
 }
 
 /// Cycles of the whole product by this tile.
 fn cycles(product: &Product, tile: Tile, target: InstructionSet) -> f64 {
     let lanes = target.lanes();
     let panel = tile.vectors * lanes;
-    let stretches =
-        |extent: usize, step: usize| [(extent / step, step), (usize::from(extent % step > 0), extent % step)];
+    let stretches = |extent: usize, step: usize| {
+        [(extent / step, step), (usize::from(!extent.is_multiple_of(step)), extent % step)]
+    };
     let mut total = 0.0;
     for (row_tiles, rows) in stretches(product.rows, tile.rows) {
         for (column_tiles, columns) in stretches(product.columns, tile.columns) {
@@ -132,7 +133,7 @@ pub fn rows_of(budget: usize, elements_per_row: usize, rows: usize) -> usize {
 pub fn depthwise_columns(width: usize, kernel_width: usize, target: InstructionSet) -> usize {
     let most = target.registers().saturating_sub(kernel_width + 2).clamp(1, 8);
     let fewest = most.div_ceil(2).max(1);
-    (fewest..=most).rev().find(|columns| width % columns == 0).unwrap_or(most.min(width))
+    (fewest..=most).rev().find(|columns| width.is_multiple_of(*columns)).unwrap_or(most.min(width))
 }
 
 /// How a Winograd convolution is cut up.

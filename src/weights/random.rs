@@ -92,10 +92,7 @@ mod tests {
     #[test]
     fn values_are_those_of_the_documented_scheme() {
         let tensor = uniform("conv1.weight", &Shape::from([4]), -1.0, 1.0, 7);
-        assert_eq!(
-            tensor.data(),
-            [0.5312649011611938, -0.9374969005584717, 0.074737548828125, -0.30474531650543213]
-        );
+        assert_eq!(tensor.data(), [0.531_264_9, -0.937_496_9, 0.074_737_55, -0.304_745_32]);
     }
 
     #[test]
