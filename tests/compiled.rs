@@ -127,6 +127,22 @@ fn answers_do_not_depend_on_the_number_of_threads() {
     }
 }
 
+#[test]
+fn answers_of_direct_convolution_do_not_depend_on_the_width_of_vectors() {
+    for (name, defines) in common::models::REDUCED {
+        let graph = common::models::graph(name, defines);
+        let weights = weights::random(&graph, 1);
+        let inputs = random_inputs(&graph, 2);
+        for fuse in [false, true] {
+            let answers: Vec<Vec<Tensor>> = options()
+                .filter(|options| options.fuse == fuse && !options.winograd)
+                .map(|options| run(&graph, &weights, &inputs, &options))
+                .collect();
+            assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{name}, fuse {fuse}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
