@@ -2,7 +2,11 @@
 
 #[path = "emitters/harness.rs"]
 mod harness;
+#[path = "emitters/limits.rs"]
+mod limits;
 #[path = "emitters/listings.rs"]
 mod listings;
+#[path = "emitters/memory.rs"]
+mod memory;
 #[path = "emitters/random.rs"]
 mod random;

@@ -2,15 +2,13 @@
 
 use kiln::codegen::module::CodegenFailure;
 use kiln::codegen::target::InstructionSet;
-use kiln::codegen::vector::{
-    Access, Address, Binary, Builder, Index, Inst, Kernel, Reg, Unary, interpret, verify,
-};
+use kiln::codegen::vector::{Access, Address, Binary, Builder, Index, Inst, Kernel, Reg, Stmt, Unary};
 use kiln::codegen::x64::EmitError;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::harness::run;
+use crate::harness::{CompareError, compare, instruction_sets};
 
 /// The choices that make a kernel: each takes the next number, or zero when there are none left.
 struct Tape<'a> {
@@ -280,28 +278,16 @@ fn fill(kernel: &Kernel, seed: u32) -> Vec<Vec<f32>> {
 
 fn check(isa: InstructionSet, choices: &[u16], seed: u32) -> Result<(), TestCaseError> {
     let kernel = generate(choices, isa.lanes());
-    verify(&kernel).map_err(|error| TestCaseError::fail(format!("{error}\n{kernel}")))?;
-    let mut expected = fill(&kernel, seed);
-    let mut actual = expected.clone();
-    interpret(&kernel, &mut expected);
-    match run(isa, &kernel, &mut actual) {
-        Ok(()) => {}
+    match compare(isa, &kernel, &fill(&kernel, seed)) {
         // Hundreds of live values are refused; whatever else is a fault.
-        Err(CodegenFailure::Assembler(EmitError::Stack { .. })) => return Ok(()),
-        Err(error) => return Err(TestCaseError::fail(format!("{error}\n{kernel}"))),
+        Ok(()) | Err(CompareError::Refused(CodegenFailure::Assembler(EmitError::Stack { .. }))) => Ok(()),
+        Err(error) => Err(TestCaseError::fail(error.to_string())),
     }
-    for (buffer, (expected, actual)) in kernel.buffers.iter().zip(expected.iter().zip(&actual)) {
-        for (element, (e, a)) in expected.iter().zip(actual).enumerate() {
-            let same = e.to_bits() == a.to_bits() || e.is_nan() && a.is_nan();
-            prop_assert!(same, "{isa}: {}[{element}] is {a:?}, not {e:?}, in\n{kernel}", buffer.name);
-        }
-    }
-    Ok(())
 }
 
 #[test]
 fn emitters_agree_with_the_interpreter() {
-    for isa in InstructionSet::ALL.into_iter().filter(|isa| isa.is_available()) {
+    for isa in instruction_sets() {
         let config = Config { cases: 400, failure_persistence: None, ..Config::default() };
         let strategy = (proptest::collection::vec(any::<u16>(), 0..400), any::<u32>());
         let result = TestRunner::new(config).run(&strategy, |(choices, seed)| check(isa, &choices, seed));
@@ -317,8 +303,7 @@ fn random_kernels_have_every_instruction() {
     let mut seen = std::collections::HashSet::new();
     let mut runner = TestRunner::deterministic();
     let strategy = (proptest::collection::vec(any::<u16>(), 0..400),);
-    let config_cases = 200;
-    for _ in 0..config_cases {
+    for _ in 0..200 {
         let (choices,) = strategy.new_tree(&mut runner).expect("a strategy without filters").current();
         visit(&generate(&choices, 8).body, &mut |inst| {
             seen.insert(std::mem::discriminant(inst));
@@ -328,8 +313,7 @@ fn random_kernels_have_every_instruction() {
     assert_eq!(seen.len(), KINDS);
 }
 
-fn visit(body: &[kiln::codegen::vector::Stmt], seen: &mut impl FnMut(&Inst)) {
-    use kiln::codegen::vector::Stmt;
+fn visit(body: &[Stmt], seen: &mut impl FnMut(&Inst)) {
     for stmt in body {
         match stmt {
             Stmt::Inst(inst) => seen(inst),

@@ -9,7 +9,7 @@ use super::isa::Isa;
 use super::scalars::{Home, SCRATCH, Scalar, Scalars};
 use super::steps::{Step, flatten};
 use super::vectors::Vectors;
-use super::{EmitError, Width, folding, scalars, vectors};
+use super::{EmitError, Width, folding, scalars, steps, vectors};
 use crate::codegen::vector::{Address, Index, Inst, Kernel, Pointer};
 
 /// Bytes per element.
@@ -177,9 +177,6 @@ impl Function<'_> {
 
     fn enter(&mut self, position: usize, index: Index, body: &[Step<'_>]) {
         let extent = self.kernel.extents[index.0];
-        if extent == 1 {
-            return;
-        }
         let first = if self.scalars.counts_up(index) { 0 } else { extent as i64 };
         match self.scalars.home(&Scalar::Index(index)) {
             Home::Register(register) => self.set(register, first),
@@ -197,9 +194,6 @@ impl Function<'_> {
 
     fn exit(&mut self, index: Index, enter: usize) {
         let extent = self.kernel.extents[index.0];
-        if extent == 1 {
-            return;
-        }
         let counter = self.scalars.home(&Scalar::Index(index));
         let label = self.label(enter);
         if self.scalars.counts_up(index) {
@@ -221,7 +215,7 @@ impl Function<'_> {
 
     /// The memory at an address. Valid until the scratch register is used again.
     pub fn address(&mut self, at: &Address, broadcast: bool) -> MemoryOperand {
-        let pointer = self.pointer(&Pointer::of(at));
+        let pointer = self.pointer(&steps::pointer(at, self.kernel));
         let base = self.in_register(pointer);
         memory(base, at.offset * ELEMENT, broadcast)
     }

@@ -7,7 +7,7 @@ use iced_x86::Register;
 use super::folding::Folded;
 use super::linear_scan::{Request, allocate};
 use super::liveness::{Lives, reads, writes};
-use super::steps::Step;
+use super::steps::{Step, pointer};
 use crate::codegen::vector::{GRID_RANK, Index, Kernel, Pointer, Reg};
 
 /// The register that code may use at any time, and nothing lives in.
@@ -111,9 +111,9 @@ pub fn place(steps: &[Step<'_>], kernel: &Kernel, folded: &HashMap<Reg, Folded<'
         let (read, write) = (reads(position), writes(position));
         match step {
             Step::Base(pointer) => {
-                // Several instructions: their inputs outlive the first write.
                 lives.touch(&Scalar::Table, 0);
-                lives.touch(&Scalar::Table, write);
+                lives.touch(&Scalar::Table, read);
+                // The terms are read after the pointer has first been written.
                 for term in &pointer.terms {
                     lives.touch(&Scalar::Index(term.0), 0);
                     lives.touch(&Scalar::Index(term.0), write);
@@ -125,13 +125,10 @@ pub fn place(steps: &[Step<'_>], kernel: &Kernel, folded: &HashMap<Reg, Folded<'
                 lives.touch(&Scalar::Pointer(to.clone()), write);
                 starts.insert(to, from);
             }
-            Step::Enter { index, .. } if kernel.extents[index.0] > 1 => {
+            Step::Enter { index, .. } | Step::Exit { index, .. } => {
                 lives.touch(&Scalar::Index(*index), write);
             }
             Step::Advance { pointer, .. } => lives.touch(&Scalar::Pointer(pointer.clone()), write),
-            Step::Exit { index, .. } if kernel.extents[index.0] > 1 => {
-                lives.touch(&Scalar::Index(*index), write);
-            }
             Step::If { index, .. } => {
                 asked.insert(*index);
                 if index.0 < GRID_RANK {
@@ -144,10 +141,10 @@ pub fn place(steps: &[Step<'_>], kernel: &Kernel, folded: &HashMap<Reg, Folded<'
                 let sources = inst.sources();
                 let others = sources.iter().filter_map(|reg| folded.get(reg)).map(|folded| folded.at);
                 for address in own.into_iter().chain(others) {
-                    lives.touch(&Scalar::Pointer(Pointer::of(address)), read);
+                    lives.touch(&Scalar::Pointer(pointer(address, kernel)), read);
                 }
             }
-            Step::Enter { .. } | Step::Exit { .. } | Step::Else { .. } | Step::EndIf => {}
+            Step::Else { .. } | Step::EndIf => {}
         }
     }
     let mut intervals: Vec<_> = lives.finish().into_iter().collect();

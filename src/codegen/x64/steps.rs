@@ -1,6 +1,8 @@
 //! A kernel as a flat list of steps, in the order of the code, with the pointers' arithmetic spelled out.
 
-use crate::codegen::vector::{GRID_RANK, Index, Inst, Kernel, Pointer, PointerPlan, Stmt, visit_addresses};
+use crate::codegen::vector::{
+    Address, GRID_RANK, Index, Inst, Kernel, Pointer, PointerPlan, Stmt, visit_addresses,
+};
 
 /// One step of a kernel. Positions are indices into the list of steps.
 #[derive(Clone, PartialEq, Debug)]
@@ -12,7 +14,7 @@ pub enum Step<'k> {
         to: Pointer,
         from: Pointer,
     },
-    /// A loop begins. It runs at least once.
+    /// A loop begins. It runs at least twice.
     Enter {
         index: Index,
         exit: usize,
@@ -41,7 +43,8 @@ pub enum Step<'k> {
     EndIf,
 }
 
-/// The steps of a kernel. Loops over nothing and branches that extents decide make none.
+/// The steps of a kernel. Loops over nothing, the frames of loops that run once, and branches that extents decide
+/// make none.
 pub fn flatten(kernel: &Kernel) -> Vec<Step<'_>> {
     let mut flattener = Flattener { kernel, steps: Vec::new(), scope: (0..GRID_RANK).map(Index).collect() };
     flattener.entry();
@@ -59,8 +62,9 @@ struct Flattener<'k> {
 impl<'k> Flattener<'k> {
     fn entry(&mut self) {
         visit_addresses(&self.kernel.body, &mut |address| {
-            let terms = address.terms.iter().filter(|term| term.0.0 < GRID_RANK).copied().collect();
-            let step = Step::Base(Pointer { buffer: address.buffer, terms });
+            let mut pointer = pointer(address, self.kernel);
+            pointer.terms.retain(|term| term.0.0 < GRID_RANK);
+            let step = Step::Base(pointer);
             if !self.steps.contains(&step) {
                 self.steps.push(step);
             }
@@ -78,23 +82,42 @@ impl<'k> Flattener<'k> {
     }
 
     fn repeat(&mut self, index: Index, body: &'k [Stmt]) {
-        if self.kernel.extents[index.0] == 0 {
-            return;
+        match self.kernel.extents[index.0] {
+            0 => {}
+            1 => self.scoped(index, body),
+            _ => {
+                let plans = self.plans(index, body);
+                for plan in &plans {
+                    self.steps.push(Step::Start { to: plan.pointer.clone(), from: plan.start.clone() });
+                }
+                let enter = self.steps.len();
+                self.steps.push(Step::Enter { index, exit: enter });
+                self.scoped(index, body);
+                for plan in plans {
+                    self.steps.push(Step::Advance { pointer: plan.pointer, stride: plan.stride });
+                }
+                self.steps[enter] = Step::Enter { index, exit: self.steps.len() };
+                self.steps.push(Step::Exit { index, enter });
+            }
         }
-        let plans = PointerPlan::for_loop(index, body, &self.scope);
-        for plan in &plans {
-            self.steps.push(Step::Start { to: plan.pointer.clone(), from: plan.start.clone() });
-        }
-        let enter = self.steps.len();
-        self.steps.push(Step::Enter { index, exit: 0 });
+    }
+
+    fn scoped(&mut self, index: Index, body: &'k [Stmt]) {
         self.scope.push(index);
         self.block(body);
         self.scope.pop();
-        for plan in plans {
-            self.steps.push(Step::Advance { pointer: plan.pointer, stride: plan.stride });
+    }
+
+    fn plans(&self, index: Index, body: &[Stmt]) -> Vec<PointerPlan> {
+        let mut plans: Vec<PointerPlan> = Vec::new();
+        for mut plan in PointerPlan::for_loop(index, body, &self.scope) {
+            plan.pointer = without_constants(plan.pointer, self.kernel);
+            plan.start = without_constants(plan.start, self.kernel);
+            if !plans.contains(&plan) {
+                plans.push(plan);
+            }
         }
-        self.steps[enter] = Step::Enter { index, exit: self.steps.len() };
-        self.steps.push(Step::Exit { index, enter });
+        plans
     }
 
     fn branch(&mut self, index: Index, below: usize, then: &'k [Stmt], otherwise: &'k [Stmt]) {
@@ -114,4 +137,15 @@ impl<'k> Flattener<'k> {
         self.steps[middle] = Step::Else { end: self.steps.len() };
         self.steps.push(Step::EndIf);
     }
+}
+
+/// The pointer to an address, apart from the address's offset.
+pub fn pointer(address: &Address, kernel: &Kernel) -> Pointer {
+    without_constants(Pointer::of(address), kernel)
+}
+
+/// The pointer without the terms of indices that are always zero.
+fn without_constants(mut pointer: Pointer, kernel: &Kernel) -> Pointer {
+    pointer.terms.retain(|term| kernel.extents[term.0.0] > 1);
+    pointer
 }
