@@ -1,5 +1,7 @@
 //! Every emitter against the loop language's interpreter, and the code that the wide ones write.
 
+#[path = "emitters/compare.rs"]
+mod compare;
 #[path = "emitters/harness.rs"]
 mod harness;
 #[path = "emitters/limits.rs"]

@@ -2,7 +2,7 @@
 
 use kiln::codegen::vector::{Access, Binary, Builder, Kernel};
 
-use crate::harness::{compare, instruction_sets};
+use crate::compare::{compare, instruction_sets};
 
 fn check(build: impl Fn(Builder) -> Kernel) {
     for isa in instruction_sets() {

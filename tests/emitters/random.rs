@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::harness::{CompareError, compare, instruction_sets};
+use crate::compare::{CompareError, compare, instruction_sets};
 
 /// The choices that make a kernel: each takes the next number, or zero when there are none left.
 struct Tape<'a> {
