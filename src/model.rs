@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::Error;
-use crate::dsl::{self, Defines, Source};
+use crate::dsl::{self, Defines, Diagnostics, Source};
 use crate::graph::Graph;
 use crate::runtime::{self, CompileOptions, Executable};
 use crate::weights::{self, Weights};
@@ -58,6 +58,14 @@ impl Model {
     /// All mistakes found in the model, not only the first.
     pub fn graph(&self) -> Result<Graph, Error> {
         Ok(dsl::elaborate(&self.source, &self.syntax, &self.defines)?)
+    }
+
+    /// [`Model::graph`], and what is odd about the model without being wrong, such as names that nothing uses.
+    ///
+    /// # Errors
+    /// All mistakes found in the model, not only the first.
+    pub fn graph_with_warnings(&self) -> Result<(Graph, Diagnostics), Error> {
+        Ok(dsl::elaborate_with_warnings(&self.source, &self.syntax, &self.defines)?)
     }
 
     /// Compiles the model for this CPU. `weights` may hold more than the model needs.

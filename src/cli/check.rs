@@ -1,6 +1,6 @@
 //! `kiln check MODEL`
 
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 
 use serde_json::json;
 
@@ -23,7 +23,12 @@ pub struct Args {
 }
 
 pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
-    let summary = Summary::of(&args.model.load()?.graph);
+    let (graph, warnings) = args.model.parse()?.graph_with_warnings()?;
+    if !warnings.is_empty() {
+        let stderr = io::stderr();
+        writeln!(&stderr, "{}", warnings.render(stderr.is_terminal()))?;
+    }
+    let summary = Summary::of(&graph);
     if args.json {
         let mut document = json!(summary);
         document["layer_list"] = document["layers"].take();

@@ -10,6 +10,8 @@ mod visit;
 
 pub use diagnostics::{Diagnostic, Diagnostics};
 
+use std::thread;
+
 use crate::graph::Graph;
 
 /// A model file: what it is called in messages, and its text.
@@ -30,7 +32,7 @@ pub const MAX_SOURCE_BYTES: usize = 1 << 20;
 /// # Errors
 /// Where the text is not a model.
 pub fn parse(source: &Source) -> Result<ast::Model, Diagnostics> {
-    parser::parse(source)
+    on_deep_stack(|| parser::parse(source))
 }
 
 /// Runs a model's statements for the graph they describe.
@@ -51,7 +53,7 @@ pub fn elaborate_with_warnings(
     model: &ast::Model,
     defines: &Defines,
 ) -> Result<(Graph, Diagnostics), Diagnostics> {
-    elaborate::elaborate(&source.text, model, defines)
+    on_deep_stack(|| elaborate::elaborate(&source.text, model, defines))
         .map(|(graph, warnings)| (graph, Diagnostics::new(source, warnings)))
         .map_err(|errors| Diagnostics::new(source, errors))
 }
@@ -61,5 +63,25 @@ pub fn elaborate_with_warnings(
 /// # Errors
 /// Where the text is not a model.
 pub fn format(source: &Source) -> Result<String, Diagnostics> {
-    format::format(source)
+    on_deep_stack(|| format::format(source))
+}
+
+/// The operators that a model file can name, each as it would be called, with its parameters' defaults.
+pub fn signatures() -> impl Iterator<Item = &'static str> {
+    elaborate::signatures()
+}
+
+/// Enough for the deepest model that the limits on nesting admit, several times over.
+const STACK_BYTES: usize = 32 << 20;
+
+/// Runs `work` on a stack of its own, so that recursion over a model does not depend on the caller's.
+fn on_deep_stack<T: Send>(work: impl Fn() -> T + Sync) -> T {
+    thread::scope(|scope| {
+        let builder = thread::Builder::new().name("kiln dsl".to_owned()).stack_size(STACK_BYTES);
+        match builder.spawn_scoped(scope, &work) {
+            Ok(worker) => worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            // Without another thread the caller's stack has to do, and nearly always does.
+            Err(_) => work(),
+        }
+    })
 }

@@ -43,7 +43,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// A parameter's value and where it was given; a default stands at the operator's name.
-    fn get(&self, name: &str) -> (Value<'a>, Span) {
+    pub fn get(&self, name: &str) -> (Value<'a>, Span) {
         let skipped = usize::from(self.operator.takes_several());
         let index = self.operator.parameters().iter().position(|parameter| parameter.name == name);
         let index = index.expect("builders ask for the parameters of their signature");
@@ -89,11 +89,6 @@ impl<'a> Arguments<'a> {
                 format!("this is {other}"),
             ))),
         }
-    }
-
-    /// A value for element-wise arithmetic: a layer's, or a number.
-    pub fn operand(&self, name: &str) -> (Value<'a>, Span) {
-        self.get(name)
     }
 
     /// The values of an operator that takes any number, in the call or as one list.
@@ -166,11 +161,6 @@ impl<'a> Arguments<'a> {
                 format!("this is {value}"),
             ))
         })
-    }
-
-    /// Where an argument was given, and its value as a number of extents or a word.
-    pub fn raw(&self, name: &str) -> (Value<'a>, Span) {
-        self.get(name)
     }
 
     pub fn float(&self, elaborator: &mut Elaborator<'a>, name: &str) -> Eval<f32> {

@@ -257,11 +257,12 @@ impl<'a> Elaborator<'a> {
         let missing = missing.filter(|((_, required), value)| *required && value.is_none());
         let missing: Vec<String> = missing.map(|((name, _), _)| format!("`{name}`")).collect();
         if !missing.is_empty() && sound {
+            let (s, missing) = (if missing.len() == 1 { "" } else { "s" }, listed(&missing, "and"));
             self.report(
                 Diagnostic::error(
-                    format!("`{}` is not told {}", signature.callee, missing.join(", ")),
+                    format!("`{}` is missing its argument{s} {missing}", signature.callee),
                     callee,
-                    format!("needs {}", missing.join(", ")),
+                    format!("needs {missing}"),
                 )
                 .help(signature.text.clone()),
             );

@@ -25,6 +25,7 @@ use super::ast::{Block, Model, Span};
 use super::diagnostics::Diagnostic;
 use crate::graph::{Graph, NodeId};
 use names::Names;
+pub(super) use operators::signatures;
 use scope::Scopes;
 
 /// How many expressions and statements may be evaluated.

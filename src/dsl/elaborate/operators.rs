@@ -145,6 +145,11 @@ pub(super) fn find(name: &str) -> Option<&'static Operator> {
     TABLE.iter().find(|operator| operator.name == name)
 }
 
+/// The operators as model files would call them.
+pub(in crate::dsl) fn signatures() -> impl Iterator<Item = &'static str> {
+    OPERATORS.iter().map(|(signature, _)| *signature)
+}
+
 pub(super) fn names() -> Vec<&'static str> {
     TABLE.iter().map(|operator| operator.name).collect()
 }

@@ -18,7 +18,7 @@ pub(super) fn padding<'a>(
     stride: [usize; 2],
     dilation: [usize; 2],
 ) -> Eval<[usize; 4]> {
-    let (value, span) = arguments.raw("padding");
+    let (value, span) = arguments.get("padding");
     let Value::Text(word) = &value else { return sides(e, arguments) };
     match &**word {
         "valid" => Ok([0; 4]),
@@ -48,7 +48,7 @@ pub(super) fn padding<'a>(
 
 /// `[top, left, bottom, right]` from one, two or four numbers.
 pub(super) fn sides<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<[usize; 4]> {
-    let (value, span) = arguments.raw("padding");
+    let (value, span) = arguments.get("padding");
     if !matches!(value, Value::List(_)) {
         return e.extent_of(&value, span, "`padding`", 0).map(|all| [all; 4]);
     }

@@ -79,7 +79,7 @@ pub fn dropout<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Va
     let x = arguments.tensor(e, "x")?;
     let rate = arguments.float(e, "rate")?;
     if !(0.0..1.0).contains(&rate) {
-        let (_, span) = arguments.raw("rate");
+        let (_, span) = arguments.get("rate");
         return Err(e.fault(Diagnostic::error(
             "a dropout's `rate` is at least 0 and less than 1",
             span,
@@ -125,7 +125,7 @@ fn combine<'a>(
     arguments: &Arguments<'a>,
     function: BinaryFunction,
 ) -> Eval<Value<'a>> {
-    let (a, b) = (arguments.operand("a"), arguments.operand("b"));
+    let (a, b) = (arguments.get("a"), arguments.get("b"));
     let place = Place { span: arguments.span, symbol: arguments.callee };
     e.elementwise(function, (&a.0, a.1), (&b.0, b.1), arguments.label, place)
 }

@@ -28,7 +28,7 @@ pub fn flatten<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Va
 pub fn reshape<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
     let x = arguments.tensor(e, "x")?;
     let extents = arguments.integers(e, "shape")?;
-    let (value, span) = arguments.raw("shape");
+    let (value, span) = arguments.get("shape");
     e.check_rank(extents.len(), span)?;
     let from = e.graph.shape(x).clone();
     let rest = extents.iter().filter(|&&extent| extent == -1).count();

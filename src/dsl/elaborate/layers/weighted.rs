@@ -86,7 +86,7 @@ pub fn batch_norm<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval
     let x = arguments.tensor(e, "x")?;
     let epsilon = arguments.float(e, "epsilon")?;
     if epsilon <= 0.0 {
-        let (_, span) = arguments.raw("epsilon");
+        let (_, span) = arguments.get("epsilon");
         return Err(e.fault(
             Diagnostic::error("`epsilon` is positive", span, format!("this is {epsilon}"))
                 .because("(x - mean) / sqrt(variance + epsilon)"),
