@@ -1,8 +1,8 @@
 //! A compiled model: code, weights and arena, ready to be called.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -11,11 +11,12 @@ use super::memory::Memory;
 use super::threads::{Steps, Threads};
 use super::{CompileError, CompileOptions, CompileTimings, RunError};
 use crate::codegen::jit::{JitKernels, KernelFunction};
+use crate::codegen::module::in_parallel;
 use crate::codegen::vector::Kernel;
 use crate::graph::{Graph, NodeId};
 use crate::interpreter;
 use crate::kernels::Family;
-use crate::lower::{self, Binding, LowerOptions, Plan, Work};
+use crate::lower::{self, Binding, LowerOptions, PackedArray, Plan, Work};
 use crate::passes::{self, Explanation};
 use crate::tensor::{Shape, Tensor};
 use crate::weights::Weights;
@@ -95,14 +96,31 @@ impl Compiled {
         let values = interpreter::evaluate_constants(&self.graph, weights, &wanted)?;
         let values: HashMap<NodeId, Arc<Tensor>> = wanted.into_iter().zip(values).collect();
         let mut memory = Memory::zeroed(self.plan.weight_elements)?;
-        let target = memory.as_mut_slice();
-        for array in &self.plan.packed {
-            array.source.pack(&values, &mut target[array.offset..array.offset + array.elements]);
-        }
+        let targets = divide(memory.as_mut_slice(), &self.plan.packed);
+        in_parallel(&targets, self.threads, |(array, target)| {
+            array.source.pack(&values, &mut target.lock().expect("each array is packed once"));
+        });
+        drop(targets);
         let mut timings = self.timings;
         timings.pack_weights = start.elapsed().as_secs_f64();
         Executable::new(self, memory, timings)
     }
+}
+
+/// Each packed array with its part of the weights' memory.
+fn divide<'a>(
+    mut memory: &'a mut [f32],
+    arrays: &'a [PackedArray],
+) -> Vec<(&'a PackedArray, Mutex<&'a mut [f32]>)> {
+    let mut start = 0;
+    let parts = arrays.iter().map(|array| {
+        let (_, rest) = std::mem::take(&mut memory).split_at_mut(array.offset - start);
+        let (part, rest) = rest.split_at_mut(array.elements);
+        memory = rest;
+        start = array.offset + array.elements;
+        (array, Mutex::new(part))
+    });
+    parts.collect()
 }
 
 /// A compiled model with its weights, ready to run.
