@@ -13,7 +13,7 @@ use super::memory;
 use super::options::{Backend, CompileArgs, ModelArgs, WeightArgs};
 use super::plot;
 use super::progress::Progress;
-use super::text::{megabytes, ms, si, table};
+use super::text::{bytes, ms, si, table};
 use crate::codegen::target::InstructionSet;
 use crate::io::AtomicFile;
 use crate::runtime::{self, CompileOptions, Executable};
@@ -78,6 +78,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
 
     let report = Report {
         model: &graph.name,
+        description: args.model.describe(&graph),
         weights: &weights.origin,
         threads: fused_options.threads,
         fused: &fused,
@@ -189,6 +190,8 @@ fn measure_layers(
 /// What is printed.
 struct Report<'a> {
     model: &'a str,
+    /// The model's name with the parameters given.
+    description: String,
     weights: &'a str,
     threads: usize,
     fused: &'a Contender,
@@ -215,7 +218,7 @@ impl Report<'_> {
         let (fused, unfused) = (ms(self.fused.seconds()), ms(self.unfused.seconds()));
         format!(
             "{}: {fused} fused, {unfused} unfused, {:.2}× on {}",
-            self.model,
+            self.description,
             self.speedup(),
             self.threads()
         )
@@ -226,7 +229,7 @@ impl Report<'_> {
         writeln!(
             out,
             "{} with {}, {}, {}, medians of {} runs in turns\n",
-            self.model,
+            self.description,
             self.weights,
             fused.isa(),
             self.threads(),
@@ -237,16 +240,16 @@ impl Report<'_> {
             row("time", &|c| ms(c.seconds())),
             row("GFLOP/s", &|c| format!("{:.1}", self.gflops(c))),
             row("kernels", &|c| c.executable.steps().len().to_string()),
-            row("activations moved", &|c| megabytes(c.activation_bytes() as f64)),
-            row("arena", &|c| megabytes(c.executable.arena_bytes() as f64)),
-            row("… without reuse", &|c| megabytes(c.executable.arena_bytes_without_reuse() as f64)),
+            row("activations moved", &|c| bytes(c.activation_bytes())),
+            row("arena", &|c| bytes(c.executable.arena_bytes() as u64)),
+            row("… without reuse", &|c| bytes(c.executable.arena_bytes_without_reuse() as u64)),
             row("compile", &|c| ms(c.compile_seconds())),
         ];
         write!(out, "{}", table(["", ">fused", ">unfused"], rows))?;
-        let bytes = unfused.activation_bytes() as f64 / fused.activation_bytes() as f64;
+        let fewer = unfused.activation_bytes() as f64 / fused.activation_bytes() as f64;
         writeln!(
             out,
-            "\nfused runs {:.2}× as fast and moves {bytes:.2}× fewer bytes of activations",
+            "\nfused runs {:.2}× as fast and moves {fewer:.2}× fewer bytes of activations",
             self.speedup()
         )?;
         writeln!(

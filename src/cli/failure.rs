@@ -46,7 +46,7 @@ impl Failure {
             Failure::Closed => return ExitCode::SUCCESS,
             Failure::Reported => return ExitCode::from(1),
             Failure::Input(Error::Model(diagnostics)) => {
-                (diagnostics.render(io::stderr().is_terminal()).trim_end().to_owned(), 1)
+                (diagnostics.render(colour()).trim_end().to_owned(), 1)
             }
             Failure::Input(error) => (format!("error: {error}"), 1),
             Failure::Usage(message) => (format!("error: {message}\n\nSee 'kiln help'."), 2),
@@ -56,6 +56,11 @@ impl Failure {
         let _ = writeln!(io::stderr(), "{message}");
         ExitCode::from(code)
     }
+}
+
+/// Whether messages are coloured: on a terminal, unless <https://no-color.org> is asked for.
+fn colour() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// A failure to write to stdout.

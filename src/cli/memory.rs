@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::options::Backend;
-use super::text::megabytes;
+use super::text::bytes;
 use crate::Error;
 use crate::graph::Graph;
 use crate::ops::Op;
@@ -19,7 +19,7 @@ pub fn check(graph: &Graph, backend: Backend, compiled: &[&Compiled]) -> Result<
     if needed <= free {
         return Ok(());
     }
-    let [needed, free] = [needed, free].map(|bytes| megabytes(bytes as f64));
+    let [needed, free] = [needed, free].map(bytes);
     Err(Error::input(format!("'{}' takes {needed} of memory, of which {free} are free", graph.name)))
 }
 

@@ -44,6 +44,12 @@ impl ModelArgs {
         ModelArgs { model, define }
     }
 
+    /// The model's name with the parameters given: `resnet, depth = 18`.
+    pub fn describe(&self, graph: &Graph) -> String {
+        let given = self.define.iter().map(|(name, value)| format!(", {name} = {value}"));
+        graph.name.clone() + &given.collect::<String>()
+    }
+
     /// Reads and parses the model.
     pub fn parse(&self) -> Result<Model, Error> {
         let model = Model::load(&self.model)?;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::layers::name;
-use super::text::{megabytes, rows_only, table};
+use super::text::{bytes, rows_only, table};
 use crate::codegen::module::{clif_function, compile, host_isa};
 use crate::codegen::x64::disassemble;
 use crate::graph::Graph;
@@ -15,7 +15,7 @@ use crate::lower::{Binding, Plan};
 
 /// The launches in order, with what each of a kernel's buffers is bound to.
 pub fn to_text(plan: &Plan, graph: &Graph) -> String {
-    let bytes = |elements: usize| megabytes(4.0 * elements as f64);
+    let bytes = |elements: usize| bytes(4 * elements as u64);
     let mut text = format!(
         "{} for {}: {} launches of {} kernels\n",
         graph.name,

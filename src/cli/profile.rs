@@ -1,9 +1,9 @@
 //! `kiln profile MODEL`
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::inputs::{self, PictureArgs};
@@ -11,8 +11,11 @@ use super::layers::{medians, name};
 use super::memory;
 use super::options::{Backend, CompileArgs, ModelArgs, WeightArgs};
 use super::progress::Progress;
-use super::text::{count, megabytes, ms, si, table};
-use crate::runtime;
+use super::text::{bytes, count, ms, si, table};
+use crate::codegen::target::InstructionSet;
+use crate::graph::Graph;
+use crate::lower::Work;
+use crate::runtime::{self, StepInfo};
 
 /// Times every kernel of a compiled model
 #[derive(clap::Args)]
@@ -52,71 +55,103 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         progress.set(start.elapsed().as_millis() as u64);
     }
     drop(progress);
-    let seconds = medians(&runs);
-    let total: f64 = seconds.iter().sum();
-    let gflops = |multiply_adds: u64, seconds: f64| 2.0 * multiply_adds as f64 / seconds / 1e9;
-    let kernels = executable.steps().iter().zip(&seconds);
-
+    let profile = Profile {
+        graph: &graph,
+        description: args.model.describe(&graph),
+        weights: &weights.origin,
+        isa: executable.compiled().plan().target,
+        threads: options.threads,
+        runs: runs.len(),
+        kernels: executable.steps().iter().zip(medians(&runs)).collect(),
+    };
     if args.json {
-        let kernels: Vec<_> = kernels
-            .map(|(step, &seconds)| {
+        writeln!(out, "{:#}", profile.json())?;
+    } else {
+        profile.text(out)?;
+    }
+    Ok(())
+}
+
+/// What is printed.
+struct Profile<'a> {
+    graph: &'a Graph,
+    /// The model's name with the parameters given.
+    description: String,
+    weights: &'a str,
+    isa: InstructionSet,
+    threads: usize,
+    runs: usize,
+    /// Each with its seconds.
+    kernels: Vec<(&'a StepInfo, f64)>,
+}
+
+/// 10^9 floating-point operations a second, a multiply-add being two.
+fn gflops(multiply_adds: u64, seconds: f64) -> f64 {
+    2.0 * multiply_adds as f64 / seconds / 1e9
+}
+
+impl Profile<'_> {
+    fn seconds(&self) -> f64 {
+        self.kernels.iter().map(|(_, seconds)| seconds).sum()
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Profile { description, weights, isa, runs, .. } = self;
+        let threads = count(self.threads, "thread");
+        writeln!(out, "{description} with {weights}, {isa}, {threads}, medians of {runs} runs\n")?;
+        let total = self.seconds();
+        let row = |layers: String, kernel: &str, seconds: f64, work: Work| {
+            [
+                layers,
+                kernel.to_owned(),
+                ms(seconds),
+                format!("{:.1} %", 100.0 * seconds / total),
+                si(work.multiply_adds as f64),
+                format!("{:.1}", gflops(work.multiply_adds, seconds)),
+                bytes(work.activation_bytes),
+                bytes(work.weight_bytes),
+            ]
+        };
+        let rows = self.kernels.iter().map(|(step, s)| row(name(&step.layers), &step.kernel, *s, step.work));
+        let sum = |of: fn(&Work) -> u64| self.kernels.iter().map(|(step, _)| of(&step.work)).sum();
+        let work = Work {
+            multiply_adds: sum(|work| work.multiply_adds),
+            activation_bytes: sum(|work| work.activation_bytes),
+            weight_bytes: sum(|work| work.weight_bytes),
+        };
+        let rows = rows.chain([row("total".to_owned(), "", total, work)]);
+        let header =
+            ["layers", "kernel", ">time", ">share", ">multiply-adds", ">GFLOP/s", ">activations", ">weights"];
+        write!(out, "{}", table(header, rows))
+    }
+
+    fn json(&self) -> Value {
+        let total = self.seconds();
+        let kernels: Vec<Value> = self
+            .kernels
+            .iter()
+            .map(|(step, seconds)| {
                 json!({
                     "name": name(&step.layers),
                     "layers": step.layers,
                     "algorithm": step.kernel,
                     "ms": seconds * 1e3,
                     "share": seconds / total,
-                    "gflops": gflops(step.work.multiply_adds, seconds),
+                    "multiply_adds": step.work.multiply_adds,
+                    "gflops": gflops(step.work.multiply_adds, *seconds),
                     "activation_bytes": step.work.activation_bytes,
                     "weight_bytes": step.work.weight_bytes,
                 })
             })
             .collect();
-        let document = json!({
-            "model": graph.name,
-            "weights": weights.origin,
-            "threads": options.threads,
-            "runs": runs.len(),
+        json!({
+            "model": self.graph.name,
+            "weights": self.weights,
+            "isa": self.isa,
+            "threads": self.threads,
+            "runs": self.runs,
             "ms": total * 1e3,
             "kernels": kernels,
-        });
-        writeln!(out, "{document:#}")?;
-        return Ok(());
-    }
-    let threads = count(options.threads, "thread");
-    writeln!(out, "{} with {}, {threads}, medians of {} runs\n", graph.name, weights.origin, runs.len())?;
-    let row =
-        |name: String, kernel: &str, seconds: f64, multiply_adds: u64, activations: u64, weights: u64| {
-            [
-                name,
-                kernel.to_owned(),
-                ms(seconds),
-                format!("{:.1} %", 100.0 * seconds / total),
-                si(multiply_adds as f64),
-                format!("{:.1}", gflops(multiply_adds, seconds)),
-                megabytes(activations as f64),
-                megabytes(weights as f64),
-            ]
-        };
-    let mut rows: Vec<_> = kernels
-        .map(|(step, &seconds)| {
-            let (activations, weights) = (step.work.activation_bytes, step.work.weight_bytes);
-            row(name(&step.layers), &step.kernel, seconds, step.work.multiply_adds, activations, weights)
         })
-        .collect();
-    let sum = |of: fn(&runtime::StepInfo) -> u64| executable.steps().iter().map(of).sum();
-    let (activations, parameters) =
-        (sum(|step| step.work.activation_bytes), sum(|step| step.work.weight_bytes));
-    rows.push(row(
-        "total".to_owned(),
-        "",
-        total,
-        sum(|step| step.work.multiply_adds),
-        activations,
-        parameters,
-    ));
-    let header =
-        ["layers", "kernel", ">time", ">share", ">multiply-adds", ">GFLOP/s", ">activations", ">weights"];
-    write!(out, "{}", table(header, rows))?;
-    Ok(())
+    }
 }

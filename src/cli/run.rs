@@ -87,6 +87,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     write_files(files, save_weights, &outputs, &weights.weights)?;
     let report = Report {
         graph,
+        description: args.model.describe(graph),
         weights: &weights.origin,
         outputs: &outputs,
         labels: labels.as_ref(),
@@ -214,6 +215,8 @@ const TO_CALLABLE: &str = "text to callable code";
 /// What is printed.
 struct Report<'a> {
     graph: &'a Graph,
+    /// The model's name with the parameters given.
+    description: String,
     weights: &'a str,
     outputs: &'a [Tensor],
     labels: Option<&'a Labels>,
@@ -225,7 +228,7 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn text(&self, timings: bool, out: &mut dyn Write) -> Result<(), Failure> {
-        writeln!(out, "{} with {}", self.graph.name, self.weights)?;
+        writeln!(out, "{} with {}", self.description, self.weights)?;
         for (index, output) in self.outputs.iter().enumerate() {
             let name = &self.graph.outputs()[index].name;
             match range(output) {

@@ -31,9 +31,10 @@ pub fn ms(seconds: f64) -> String {
     format!("{ms:.digits$} ms")
 }
 
-/// Bytes as MB (10^6).
-pub fn megabytes(bytes: f64) -> String {
-    format!("{:.2} MB", bytes / 1e6)
+/// `26.7 MB`: bytes, with powers of a thousand.
+pub fn bytes(n: u64) -> String {
+    let number = si(n as f64);
+    if number.contains(' ') { format!("{number}B") } else { format!("{number} B") }
 }
 
 /// `"1 layer"`, `"2 layers"`.
@@ -94,6 +95,7 @@ mod tests {
         assert_eq!(si(61_100.0), "61.1 k");
         assert_eq!(si(999.0), "999");
         assert_eq!(si(0.5), "0.50");
+        assert_eq!([bytes(0), bytes(999), bytes(26_712_000)], ["0 B", "999 B", "26.7 MB"]);
         assert_eq!(ms(0.0123456), "12.35 ms");
         assert_eq!(ms(0.0000123), "0.012 ms");
     }

@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::process::{Command, Stdio};
 
+use kiln::codegen::target::InstructionSet;
+
 use crate::support::{SMALL, Workspace, kiln, safetensors};
 
 #[test]
@@ -75,6 +77,20 @@ fn a_closed_pipe_is_no_error() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_reported() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_kiln"))
+        .args(["show", "models/resnet.kiln"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("standard output"));
+}
+
 #[test]
 fn fmt_formats_in_place_once() {
     let workspace = Workspace::new();
@@ -134,5 +150,13 @@ fn wrong_usage_exits_with_2_and_absent_devices_with_3() {
         kiln(words).fails(2);
     }
     kiln("run models/digits.kiln --backend cuda").fails(3);
+    for isa in InstructionSet::ALL {
+        let run = kiln(&format!("run models/digits.kiln --isa {isa}"));
+        if isa.is_available() {
+            run.ok()
+        } else {
+            run.fails(3)
+        };
+    }
     kiln("--help").ok();
 }
