@@ -78,7 +78,11 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    pub(super) fn new(source: &Source, list: Vec<Diagnostic>) -> Self {
+    pub(super) fn new(source: &Source, mut list: Vec<Diagnostic>) -> Self {
+        // Where no excerpt names the file, the sentence does.
+        for diagnostic in list.iter_mut().filter(|diagnostic| diagnostic.labels.is_empty()) {
+            diagnostic.message = format!("{}: {}", source.name, diagnostic.message);
+        }
         let source = NamedSource::new(&source.name, source.text.clone());
         Diagnostics { source: Some(Arc::new(source)), list }
     }

@@ -43,7 +43,7 @@ fn every_stage_is_shown_in_every_format() {
     assert!(graph.contains("batch_norm") && fused.lines().count() != graph.lines().count());
     for stage in ["plan", "kernels", "clif", "asm"] {
         let text = kiln(&format!("show models/digits.kiln --stage {stage}")).ok();
-        assert!(text.contains("conv_ic16"), "the kernel of conv2 is not in {stage}: {text}");
+        assert!(text.contains("_ic16ih8iw8oc32"), "the kernel of conv2 is not in {stage}: {text}");
     }
     let plan = kiln("show models/digits.kiln --stage plan --format json").json();
     assert_eq!(plan["steps"][0]["buffers"][0], "image");
