@@ -39,7 +39,7 @@ impl Conv {
             let y = self.window.input_position(0, tap[0], oy);
             let row = &plane[y * w + left..(y + 1) * w];
             let sums = &mut sums[oy * ow..][columns.clone()];
-            // The strides that occur are spelled out for the loops to be compiled into vector code.
+            // Stride 1 is spelled out so that its loop becomes vector code.
             match self.window.stride[1] {
                 1 => sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += factor * f64::from(x)),
                 stride => {
