@@ -1,14 +1,12 @@
 //! The shipped models have the parameters and multiply-adds that their papers, and the libraries whose weights they
 //! load, state.
 
-use kiln::Model;
+mod common;
+
 use kiln::graph::Summary;
 
 fn summary(model: &str, defines: &[(&str, &str)]) -> Summary {
-    let path = format!("{}/models/{model}.kiln", env!("CARGO_MANIFEST_DIR"));
-    let model =
-        defines.iter().fold(Model::load(path).unwrap(), |model, (name, value)| model.define(*name, value));
-    Summary::of(&model.graph().unwrap())
+    Summary::of(&common::models::graph(model, defines))
 }
 
 /// Checks a count against one that is rounded, up or down, to a multiple of `unit`.

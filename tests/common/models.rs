@@ -33,7 +33,7 @@ pub const REDUCED: &[(&str, Defines)] = &[
 ];
 
 /// A shipped model's graph.
-pub fn graph(name: &str, defines: Defines) -> Graph {
+pub fn graph(name: &str, defines: &[(&str, &str)]) -> Graph {
     let path = format!("{}/models/{name}.kiln", env!("CARGO_MANIFEST_DIR"));
     let model = Model::load(&path).expect("the model parses");
     let model = defines.iter().fold(model, |model, (key, value)| model.define(*key, value));
