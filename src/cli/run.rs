@@ -72,6 +72,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     // What can fail early does, before the work: no output is lost to a mistyped path.
     let files = create_outputs(graph, &args.output)?;
     let save_weights = args.save_weights.as_deref().map(AtomicFile::create).transpose()?;
+    check_distinct(files.iter().map(|(_, file)| file).chain(&save_weights))?;
     let labels = load_labels(&args, graph)?;
     let expected = args.expect.as_deref().map(|path| NpyFile::open(path)?.read()).transpose()?;
     let prepared = Prepared::new(args.compile.backend, graph, &options)?;
@@ -118,6 +119,18 @@ fn create_outputs(graph: &Graph, files: &[String]) -> Result<Vec<(usize, AtomicF
         created.push((index, AtomicFile::create(Path::new(path))?));
     }
     Ok(created)
+}
+
+/// Checks that no file would take the place of another.
+fn check_distinct<'a>(files: impl Iterator<Item = &'a AtomicFile>) -> Result<(), Error> {
+    let mut seen: Vec<&AtomicFile> = Vec::new();
+    for file in files {
+        if seen.iter().any(|other| other.same_place(file)) {
+            return Err(Error::input(format!("'{}' is to be written twice", file.path().display())));
+        }
+        seen.push(file);
+    }
+    Ok(())
 }
 
 /// The labels, after checking that an output has as many classes.

@@ -28,6 +28,18 @@ pub enum CodegenFailure {
     Machine(String),
 }
 
+impl CodegenFailure {
+    /// The kernel at fault, where it is one kernel's.
+    pub fn kernel(&self) -> Option<&str> {
+        match self {
+            CodegenFailure::Invalid(error) => Some(&error.kernel),
+            CodegenFailure::Cranelift { kernel, .. } => Some(kernel),
+            CodegenFailure::Assembler(error) => Some(error.kernel()),
+            CodegenFailure::Module(_) | CodegenFailure::Machine(_) => None,
+        }
+    }
+}
+
 /// Machine code of one kernel, position-independent and without relocations.
 pub struct MachineCode {
     pub bytes: Vec<u8>,

@@ -31,6 +31,14 @@ impl AtomicFile {
         Ok(AtomicFile { path: path.to_owned(), target })
     }
 
+    /// Whether one of the two files would replace the other.
+    pub fn same_place(&self, other: &AtomicFile) -> bool {
+        match (&self.target, &other.target) {
+            (Target::Beside(_, a), Target::Beside(_, b)) => a == b,
+            _ => false,
+        }
+    }
+
     fn target(path: &Path) -> io::Result<Target> {
         // A link is followed, so that it is not replaced by a file.
         let (place, old) = match fs::canonicalize(path) {

@@ -16,7 +16,7 @@ use crate::Error;
 /// The largest text file that is read, in bytes.
 const MAX_TEXT: u64 = 16 << 20;
 
-/// Reads a UTF-8 text file of at most 16 MiB.
+/// Reads a UTF-8 text file of at most 16 MiB; a byte order mark at its start is no part of the text.
 ///
 /// # Errors
 /// Where the file cannot be read, is larger, or is not UTF-8.
@@ -25,6 +25,10 @@ pub fn read_text(path: &Path) -> Result<String, Error> {
     open(path)?.take(MAX_TEXT + 1).read_to_end(&mut bytes).map_err(Error::read(path))?;
     if bytes.len() as u64 > MAX_TEXT {
         return Err(Error::file(path, format!("a text file of more than {} MiB", MAX_TEXT >> 20)));
+    }
+    // Some editors begin every file with it.
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.drain(..3);
     }
     String::from_utf8(bytes).map_err(|error| {
         Error::file(path, format!("not UTF-8 text (at byte {})", error.utf8_error().valid_up_to()))

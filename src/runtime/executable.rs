@@ -11,12 +11,12 @@ use super::memory::Memory;
 use super::threads::{Steps, Threads};
 use super::{CompileError, CompileOptions, CompileTimings, RunError};
 use crate::codegen::jit::{JitKernels, KernelFunction};
-use crate::codegen::module::in_parallel;
+use crate::codegen::module::{CodegenFailure, in_parallel};
 use crate::codegen::vector::Kernel;
 use crate::graph::{Graph, NodeId};
 use crate::interpreter;
 use crate::kernels::Family;
-use crate::lower::{self, Binding, LowerOptions, PackedArray, Plan, Work};
+use crate::lower::{self, Binding, LowerOptions, PackedArray, Plan, Step, Work};
 use crate::passes::{self, Explanation};
 use crate::tensor::{Shape, Tensor};
 use crate::weights::Weights;
@@ -65,9 +65,18 @@ pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Compiled, Comp
     let plan = lower::lower(&graph, LowerOptions { target, winograd: options.winograd })?;
     timings.lower = lap();
     let kernels: Vec<_> = plan.kernels.iter().map(|spec| spec.build(target.lanes())).collect();
-    let code = JitKernels::compile(&kernels, target, options.threads)?;
+    let code = JitKernels::compile(&kernels, target, options.threads).map_err(|error| blame(&plan, error))?;
     timings.codegen = lap();
     Ok(Compiled { graph, plan, code, explanation, timings, threads: options.threads })
+}
+
+/// Names the layer whose kernel could not be compiled.
+fn blame(plan: &Plan, source: CodegenFailure) -> CompileError {
+    let at_fault = |step: &&Step| source.kernel() == Some(plan.kernels[step.kernel].name().as_str());
+    match plan.steps.iter().find(at_fault).and_then(|step| step.layers.first()) {
+        Some(layer) => CompileError::Kernel { layer: layer.clone(), source },
+        None => source.into(),
+    }
 }
 
 impl Compiled {

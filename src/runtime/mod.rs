@@ -84,6 +84,9 @@ pub enum CompileError {
     Lower(#[from] LowerError),
     #[error(transparent)]
     Codegen(#[from] CodegenFailure),
+    /// `layer` is the first that needs the kernel.
+    #[error("layer '{layer}' cannot be compiled: {source}")]
+    Kernel { layer: String, source: CodegenFailure },
     #[error(transparent)]
     Weights(#[from] EvaluateError),
     #[error("cannot get memory or threads from the system: {0}")]

@@ -187,3 +187,33 @@ fn absurd_models_are_refused() {
         .write("deep.kiln", format!("model m() {{ x = {}1{} }}", "(".repeat(50_000), ")".repeat(50_000)));
     workspace.kiln("check deep.kiln").blames(&["deep.kiln"]);
 }
+
+#[test]
+fn a_result_never_takes_the_place_of_another() {
+    let workspace = Workspace::with_small_model();
+    workspace.write("kept.npy", "old");
+    let run = "run small.kiln --random-weights 1 --output kept.npy --save-weights kept.npy";
+    workspace.kiln(run).blames(&["kept.npy", "twice"]);
+    assert_eq!(std::fs::read(workspace.path("kept.npy")).unwrap(), b"old");
+}
+
+#[test]
+fn padding_beyond_what_kernels_address_is_blamed_on_its_layer() {
+    let workspace = Workspace::with_small_model();
+    for extent in ["40000", "2147483647"] {
+        let model = format!(
+            "model far() {{\n  input photo: f32[1, 64, 8, 8]\n  \
+             output y = photo -> conv(4, 3, padding = {extent}, stride = {extent})\n}}\n"
+        );
+        workspace.write("far.kiln", model);
+        workspace.kiln("run far.kiln --random-weights 1").blames(&["'photo'", extent]);
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_model() {
+    let workspace = Workspace::with_small_model();
+    let text = std::fs::read_to_string(workspace.path("small.kiln")).unwrap();
+    workspace.write("marked.kiln", format!("\u{feff}{text}"));
+    workspace.kiln("check marked.kiln").ok();
+}

@@ -128,7 +128,10 @@ impl Verifier<'_> {
             ));
         }
         if at.offset.checked_mul(4).is_none_or(|bytes| i32::try_from(bytes).is_err()) {
-            return Err(format!("offset {} of '{}' exceeds a 32-bit displacement", at.offset, buffer.name));
+            return Err(format!(
+                "'{}' is too large: element {} is beyond the reach of a 32-bit displacement",
+                buffer.name, at.offset
+            ));
         }
         Ok(())
     }

@@ -67,6 +67,17 @@ pub enum EmitError {
     Encoding { kernel: String, reason: String },
 }
 
+impl EmitError {
+    /// The kernel at fault.
+    pub fn kernel(&self) -> &str {
+        match self {
+            EmitError::Lanes { kernel, .. }
+            | EmitError::Stack { kernel, .. }
+            | EmitError::Encoding { kernel, .. } => kernel,
+        }
+    }
+}
+
 /// The machine code of a [verified](super::vector::verify()) kernel, position-independent, its constants behind it.
 ///
 /// Values that do not fit the registers live on the stack: correct, but slow. [`spills`] tells.
