@@ -1,4 +1,5 @@
-//! The shipped models are the papers' networks, and take the weight files that are around.
+//! The shipped models have the papers' layers, and take the weight files that are around. What they cost is in
+//! `papers.rs`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,62 +30,6 @@ fn weights(graph: &Graph) -> BTreeMap<String, Vec<usize>> {
             _ => None,
         })
         .collect()
-}
-
-/// What training adjusts; running statistics are not counted.
-fn parameters(graph: &Graph) -> usize {
-    let weights = weights(graph);
-    let trained = weights.iter().filter(|(key, _)| !key.contains("running_"));
-    trained.map(|(_, shape)| shape.iter().product::<usize>()).sum()
-}
-
-fn multiply_adds(graph: &Graph) -> u64 {
-    let cost = |id| {
-        let node = graph.node(id);
-        let operands: Vec<_> = graph.operands(id).into_iter().map(|operand| graph.shape(operand)).collect();
-        node.op.operator().map_or(0, |operator| operator.cost(&operands, &node.shape).multiply_adds)
-    };
-    graph.topological_order().into_iter().map(cost).sum()
-}
-
-/// Asserts multiply-adds and parameters in millions, rounded or cut as a paper's table gives them.
-#[track_caller]
-fn assert_costs(graph: &Graph, multiply_adds_millions: f64, parameters_millions: f64) {
-    let close = |exact: f64, table: f64, unit: f64| (exact - table).abs() < unit;
-    let (operations, weights) = (multiply_adds(graph) as f64 / 1e6, parameters(graph) as f64 / 1e6);
-    assert!(close(operations, multiply_adds_millions, 1.0), "{operations} M multiply-adds");
-    assert!(close(weights, parameters_millions, 0.1), "{weights} M parameters");
-}
-
-#[test]
-fn mobilenet_costs_what_tables_6_and_7_say() {
-    for (alpha, operations, weights) in
-        [("1.0", 569.0, 4.2), ("0.75", 325.0, 2.6), ("0.5", 149.0, 1.3), ("0.25", 41.0, 0.5)]
-    {
-        assert_costs(&graph("mobilenet_v1", &[("alpha", alpha)]), operations, weights);
-    }
-    for (resolution, operations) in [("224", 569.0), ("192", 418.0), ("160", 290.0), ("128", 186.0)] {
-        assert_costs(&graph("mobilenet_v1", &[("resolution", resolution)]), operations, 4.2);
-    }
-}
-
-#[test]
-fn resnets_cost_what_table_1_says() {
-    for (depth, giga) in [("18", 1.8), ("34", 3.6), ("50", 3.8), ("101", 7.6), ("152", 11.3)] {
-        let graph = graph("resnet", &[("depth", depth), ("stride_in_1x1", "true")]);
-        let exact = multiply_adds(&graph) as f64 / 1e9;
-        // The table cuts 3.66 to 3.6 and 3.86 to 3.8.
-        assert!((exact / giga - 1.0).abs() < 0.02, "depth {depth}: {exact}");
-    }
-    let torchvision = [("50", 4_089_184_256), ("101", 7_801_405_440), ("152", 11_513_626_624)];
-    for (depth, operations) in torchvision {
-        assert_eq!(multiply_adds(&graph("resnet", &[("depth", depth)])), operations, "depth {depth}");
-    }
-}
-
-#[test]
-fn alexnet_has_60_million_parameters() {
-    assert_eq!(parameters(&graph("alexnet", &[])), 60_965_224);
 }
 
 #[test]
