@@ -116,11 +116,9 @@ pub fn choose_blocking(product: &Product, tile: Tile, target: InstructionSet, im
 pub const STREAMED_ELEMENTS: usize = 64 * 1024;
 
 /// How many rows of `width` pixels a fused pair computes at a time: what the first-level cache holds between the two
-/// halves, or, where the weights do not stay in the second-level cache, more, so that they are read less often.
+/// halves. Few rows also make many grid points, for threads to share.
 pub fn chain_rows(product: &Product, width: usize, height: usize) -> usize {
-    let resident = product.outputs * product.reduction <= RESIDENT_WEIGHTS;
-    let budget = if resident { 8 * 1024 } else { STREAMED_ELEMENTS };
-    rows_of(budget, product.reduction * width, height)
+    rows_of(8 * 1024, product.reduction * width, height)
 }
 
 /// How many rows of `elements_per_row` a budget of elements holds, at least one.
@@ -171,7 +169,7 @@ pub fn choose_winograd(product: &Product, target: InstructionSet) -> Option<Wino
     // Weights that do not stay in the cache are read again for each block, so blocks are then as large as sensible.
     let budget =
         if weights <= 2 * RESIDENT_WEIGHTS { TRANSFORMED_ELEMENTS } else { 2 * TRANSFORMED_ELEMENTS };
-    let rows = rows_of(budget, per_row, tile_rows);
+    let rows = even_blocks(tile_rows, rows_of(budget, per_row, tile_rows));
     let tiles = Product {
         rows: 1,
         columns: rows * columns,
@@ -198,6 +196,15 @@ pub fn choose_winograd(product: &Product, target: InstructionSet) -> Option<Wino
     // Few blocks are divided by output channels, so that threads share them; each transforms the input again.
     let panel = tile.vectors * lanes;
     let panels = product.outputs.div_ceil(panel);
-    let parts = (4 / (blocks as usize).max(1)).clamp(1, panels);
-    Some(WinogradPlan { tile, rows, channels: panels.div_ceil(parts) * panel })
+    let wanted = (4 / (blocks as usize).max(1)).clamp(1, panels);
+    let parts =
+        (1..=wanted).rev().find(|parts| panels.is_multiple_of(*parts) && (parts % 2 == 0 || wanted == 1));
+    Some(WinogradPlan { tile, rows, channels: panels.div_ceil(parts.unwrap_or(wanted)) * panel })
+}
+
+/// How many of `rows` each block takes, at most `most`: blocks of like size, an even number of them if more than one.
+fn even_blocks(rows: usize, most: usize) -> usize {
+    let blocks = rows.div_ceil(most);
+    let blocks = if blocks > 1 && blocks % 2 == 1 { blocks + 1 } else { blocks };
+    rows.div_ceil(blocks.min(rows))
 }
