@@ -43,6 +43,8 @@ pub struct StepInfo {
 pub struct Compiled {
     graph: Graph,
     plan: Plan,
+    /// The kernels of the plan, as they were compiled.
+    kernels: Vec<Kernel>,
     code: JitKernels,
     explanation: Explanation,
     timings: CompileTimings,
@@ -64,10 +66,10 @@ pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Compiled, Comp
     timings.passes = lap();
     let plan = lower::lower(&graph, LowerOptions { target, winograd: options.winograd })?;
     timings.lower = lap();
-    let kernels: Vec<_> = plan.kernels.iter().map(|spec| spec.build(target.lanes())).collect();
+    let kernels: Vec<Kernel> = plan.kernels.iter().map(|spec| spec.build(target.lanes())).collect();
     let code = JitKernels::compile(&kernels, target, options.threads).map_err(|error| blame(&plan, error))?;
     timings.codegen = lap();
-    Ok(Compiled { graph, plan, code, explanation, timings, threads: options.threads })
+    Ok(Compiled { graph, plan, kernels, code, explanation, timings, threads: options.threads })
 }
 
 /// Names the layer whose kernel could not be compiled.
@@ -165,12 +167,11 @@ struct Launch {
 impl Executable {
     fn new(compiled: Compiled, mut weights: Memory, timings: CompileTimings) -> Result<Self, CompileError> {
         let plan = &compiled.plan;
-        let lanes = plan.target.lanes();
         let mut arena = Memory::zeroed(plan.arena.elements)?;
         let scratch: Result<Vec<Memory>, _> =
             (0..compiled.threads.max(1)).map(|_| Memory::zeroed(plan.scratch_elements)).collect();
         let mut scratch = scratch?;
-        let kernels: Vec<Kernel> = plan.kernels.iter().map(|kernel| kernel.build(lanes)).collect();
+        let kernels = &compiled.kernels;
         let mut launches = Vec::new();
         let mut ports = Vec::new();
         let mut tables = vec![Vec::new(); scratch.len()];
