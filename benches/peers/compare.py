@@ -191,11 +191,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6, help="for each engine, network and thread count")
     parser.add_argument("--rounds", type=int, default=12, help="turns that the seconds are divided into")
     parser.add_argument("--reuse", action="store_true", help="the converted networks of the last run")
+    parser.add_argument("--no-build", action="store_true", help="kiln and the workers as they were last built")
     parser.add_argument("--work", type=Path, default=ROOT / "target/peers", help="where converted networks go")
     parser.add_argument("--output", type=Path, default=ROOT / "target/peers", help="where the results go")
     options = parser.parse_args()
 
-    build()
+    if not options.no_build:
+        build()
     measured_on = machine()
     measurements: list[Measurement] = []
     for key in options.networks:

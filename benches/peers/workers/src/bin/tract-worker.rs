@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use kiln::Tensor as Image;
+use kiln::tensor::Shape;
 use peer_workers::{Request, serve};
 use tract_onnx::prelude::*;
 
@@ -19,7 +20,7 @@ fn main() -> Result<()> {
         Ok(move || {
             let outputs = model.run(tvec!(image.clone().into()))?;
             let answer = outputs[0].to_plain_array_view::<f32>()?;
-            Ok(Image::new(answer.shape().to_vec(), answer.iter().copied().collect()))
+            Ok(Image::new(Shape::new(answer.shape()), answer.iter().copied().collect()))
         })
     })
 }
