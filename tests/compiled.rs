@@ -7,6 +7,7 @@ use common::random_graph::{graphs, random_inputs};
 use kiln::codegen::target::InstructionSet;
 use kiln::graph::Graph;
 use kiln::interpreter;
+use kiln::kernels::conv::WeightType;
 use kiln::runtime::{CompileOptions, Isa, compile};
 use kiln::tensor::Tensor;
 use kiln::weights::{self, Weights};
@@ -107,6 +108,44 @@ fn shipped_models_at_reduced_resolution() {
     for (name, defines) in common::models::REDUCED {
         check(&common::models::graph(name, defines), 1e-4);
     }
+}
+
+/// Weights are rounded to `f16` in dense layers that are read from memory for one image, and nowhere else: the answer is
+/// that of the interpreter with such weights.
+#[test]
+fn half_weights_are_rounded_once() {
+    let text = "model wide() { input x: f32[1, 3, 16, 16]
+                output y = x -> conv(64, 3, stride = 2) as conv -> relu -> flatten -> dense(70) as large
+                    -> relu -> dense(9) as small }";
+    let graph = kiln::Model::parse(text).unwrap().graph().unwrap();
+    let weights = weights::random(&graph, 1);
+    let mut rounded = weights.clone();
+    let large = weights.get("large.weight").expect("a parameter");
+    let halves = large.data().iter().map(|&value| half::f16::from_f32(value).to_f32()).collect();
+    rounded.insert("large.weight", Tensor::new(large.shape().clone(), halves));
+    let inputs = random_inputs(&graph, 2);
+    let [exact, reference] = [&weights, &rounded].map(|weights| {
+        interpreter::evaluate(&graph, weights, &inputs).expect("the graph evaluates").remove(0)
+    });
+    for options in options() {
+        let options = CompileOptions { weight_type: WeightType::F16, ..options };
+        let output = run(&graph, &weights, &inputs, &options).remove(0);
+        assert!(output.relative_error(&reference) <= TOLERANCE, "{options:?}");
+        assert!(output.relative_error(&exact) > TOLERANCE, "nothing was rounded with {options:?}");
+    }
+}
+
+#[test]
+fn weights_beyond_f16_are_refused_by_name() {
+    let text = "model wide() { input x: f32[1, 400]\n output y = x -> dense(300) as large }";
+    let graph = kiln::Model::parse(text).unwrap().graph().unwrap();
+    let mut weights = weights::random(&graph, 1);
+    let mut values = weights.get("large.weight").expect("a parameter").data().to_vec();
+    values[7] = 70000.0;
+    weights.insert("large.weight", Tensor::new([300, 400], values));
+    let options = CompileOptions { weight_type: WeightType::F16, ..CompileOptions::default() };
+    let error = compile(&graph, &options).unwrap().bind(&weights).err().expect("70000 is no f16").to_string();
+    assert!(error.contains("large.weight") && error.contains("70000"), "{error}");
 }
 
 #[test]

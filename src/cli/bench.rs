@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::engine::{self, difference, rounding_sentence, without_rounding};
 use super::failure::Failure;
 use super::inputs::{self, PictureArgs};
 use super::layers::{self, LayerTime};
@@ -69,7 +70,13 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let inputs = inputs::gather(&graph, &[], &PictureArgs::default(), 0)?;
     let mut fused = Contender::new(fused.bind(&weights.weights)?);
     let mut unfused = Contender::new(unfused.bind(&weights.weights)?);
-    let difference = difference(&fused.executable.run(&inputs)?, &unfused.executable.run(&inputs)?);
+    let answer = fused.executable.run(&inputs)?;
+    let difference = difference(&answer, &unfused.executable.run(&inputs)?);
+    let rounding = without_rounding(&fused_options).map(|options| -> Result<f64, Failure> {
+        let mut exact = runtime::compile(&graph, &options)?.bind(&weights.weights)?;
+        Ok(engine::difference(&answer, &exact.run(&inputs)?))
+    });
+    let rounding = rounding.transpose()?;
     measure(&mut fused, &mut unfused, &inputs, args.seconds)?;
     let layers = match args.layers || plot.is_some() {
         true => measure_layers(&mut fused.executable, &mut unfused.executable, &inputs, args.seconds)?,
@@ -84,6 +91,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         fused: &fused,
         unfused: &unfused,
         difference,
+        rounding,
         layers: &layers,
     };
     if args.json {
@@ -145,12 +153,6 @@ impl Contender {
     }
 }
 
-/// The largest relative difference over all outputs; infinite where it is no number.
-fn difference(fused: &[Tensor], unfused: &[Tensor]) -> f64 {
-    let errors = fused.iter().zip(unfused).map(|(a, b)| a.relative_error(b));
-    errors.fold(0.0, |largest, error| if error.is_nan() { f64::INFINITY } else { error.max(largest) })
-}
-
 /// Runs both in turns for about `time`.
 fn measure(
     fused: &mut Contender,
@@ -197,6 +199,8 @@ struct Report<'a> {
     fused: &'a Contender,
     unfused: &'a Contender,
     difference: f64,
+    /// What rounding the weights changes, where they are rounded.
+    rounding: Option<f64>,
     layers: &'a [LayerTime],
 }
 
@@ -257,6 +261,9 @@ impl Report<'_> {
             "largest difference between the answers: {:.1e} of the largest value",
             self.difference
         )?;
+        if let Some(error) = self.rounding {
+            writeln!(out, "{}", rounding_sentence(error))?;
+        }
         if layers {
             let rows = self.layers.iter().map(|layer| {
                 let gflops = 2.0 * layer.multiply_adds as f64 / layer.fused / 1e9;
@@ -298,6 +305,9 @@ impl Report<'_> {
             "gflops": self.gflops(fused),
             "unfused_gflops": self.gflops(unfused),
         });
+        if let Some(error) = self.rounding {
+            document["weights_rel_diff"] = json!(error);
+        }
         if layers {
             document["layers"] = self.layers.iter().map(LayerTime::to_json).collect();
         }

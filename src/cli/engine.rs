@@ -6,6 +6,7 @@ use super::options::Backend;
 use super::progress::spinner;
 use crate::graph::Graph;
 use crate::interpreter;
+use crate::kernels::conv::WeightType;
 use crate::runtime::{self, CompileOptions, Compiled, Executable};
 use crate::tensor::Tensor;
 use crate::weights::Weights;
@@ -35,6 +36,23 @@ impl<'a> Prepared<'a> {
             None => Engine::Interpreter { graph: self.graph, weights },
         })
     }
+}
+
+/// The largest relative difference over all outputs; infinite where it is no number.
+pub fn difference(some: &[Tensor], others: &[Tensor]) -> f64 {
+    let errors = some.iter().zip(others).map(|(a, b)| a.relative_error(b));
+    errors.fold(0.0, |largest, error| if error.is_nan() { f64::INFINITY } else { error.max(largest) })
+}
+
+/// The options for weights as they are, where `options` asks for rounded ones.
+pub fn without_rounding(options: &CompileOptions) -> Option<CompileOptions> {
+    (options.weight_type != WeightType::F32)
+        .then(|| CompileOptions { weight_type: WeightType::F32, ..options.clone() })
+}
+
+/// A sentence on what rounding the weights did to the answer.
+pub fn rounding_sentence(error: f64) -> String {
+    format!("f16 weights change the answer by {error:.1e} of its largest value")
 }
 
 pub enum Engine<'a> {

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use super::failure::Failure;
 use crate::codegen::target::InstructionSet;
 use crate::graph::Graph;
+use crate::kernels::conv::WeightType;
 use crate::runtime::{CompileOptions, Isa};
 use crate::weights::{self, WeightFile, Weights};
 use crate::{Error, Model};
@@ -150,6 +151,13 @@ pub enum Backend {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum WeightTypeArg {
+    F32,
+    /// Half the bytes where reading weights takes the time, as in dense layers; the error is reported
+    F16,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum IsaArg {
     /// The widest that this CPU has
     Auto,
@@ -168,7 +176,9 @@ pub struct CompileArgs {
     /// The vector instructions to use
     #[arg(long, value_enum, default_value_t = IsaArg::Auto)]
     isa: IsaArg,
-
+    /// How weights are stored in memory; they are multiplied as f32 either way
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
+    weights_dtype: WeightTypeArg,
     /// Compute every convolution directly, also where Winograd's method is faster
     #[arg(long)]
     no_winograd: bool,
@@ -205,6 +215,10 @@ impl CompileArgs {
             stop_after: self.stop_after,
             isa,
             winograd: !self.no_winograd,
+            weight_type: match self.weights_dtype {
+                WeightTypeArg::F32 => WeightType::F32,
+                WeightTypeArg::F16 => WeightType::F16,
+            },
             threads: match self.threads {
                 Some(threads) => usize::from(threads),
                 None => available_parallelism().map_or(1, usize::from),

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
-use super::engine::{Engine, Prepared};
+use super::engine::{Engine, Prepared, difference, rounding_sentence, without_rounding};
 use super::failure::Failure;
 use super::inputs::{self, PictureArgs, batches};
 use super::labels::{self, Best, Labels};
-use super::options::{CompileArgs, LoadedModel, ModelArgs, WeightArgs};
+use super::options::{Backend, CompileArgs, LoadedModel, ModelArgs, WeightArgs};
 use super::progress::Progress;
 use super::text::{count, ms, range, rows_only, table};
 use crate::Error;
@@ -78,6 +78,12 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let prepared = Prepared::new(args.compile.backend, graph, &options)?;
     let arrays = inputs::gather(graph, &args.input, &args.pictures, args.input_seed)?;
     let weights = args.weights.load(graph, &args.model.model, false)?;
+    let exact = without_rounding(&options).filter(|_| args.compile.backend == Backend::Cpu);
+    let exact = exact.map(|options| -> Result<Vec<Tensor>, Failure> {
+        let mut engine = Prepared::new(Backend::Cpu, graph, &options)?.bind(&weights.weights)?;
+        Ok(run_batches(&mut engine, graph, arrays.clone())?.0)
+    });
+    let exact = exact.transpose()?;
     let mut engine = prepared.bind(&weights.weights)?;
 
     let start = Instant::now();
@@ -94,6 +100,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         labels: labels.as_ref(),
         top: args.top,
         right,
+        rounding: exact.map(|exact| difference(&outputs, &exact)),
         stages: stages(&loaded, weights.seconds, &engine, seconds / runs as f64),
     };
     if args.json { report.json(out) } else { report.text(args.timings, out) }
@@ -236,6 +243,8 @@ struct Report<'a> {
     top: Option<usize>,
     /// How many images were right, of how many.
     right: Option<(usize, usize)>,
+    /// What rounding the weights changes, where they are rounded.
+    rounding: Option<f64>,
     stages: Vec<(&'static str, f64)>,
 }
 
@@ -254,6 +263,9 @@ impl Report<'_> {
         }
         if let Some((right, of)) = self.right {
             writeln!(out, "accuracy {:.1} % ({right} of {of})", 100.0 * right as f64 / of as f64)?;
+        }
+        if let Some(error) = self.rounding {
+            writeln!(out, "{}", rounding_sentence(error))?;
         }
         if timings {
             let rows = self.stages.iter().map(|(stage, seconds)| [(*stage).to_owned(), ms(*seconds)]);
@@ -320,6 +332,9 @@ impl Report<'_> {
             document["accuracy"] = json!(right as f64 / of as f64);
             document["right"] = json!(right);
             document["images"] = json!(of);
+        }
+        if let Some(error) = self.rounding {
+            document["weights_rel_diff"] = json!(error);
         }
         writeln!(out, "{document:#}")?;
         Ok(())

@@ -10,7 +10,7 @@ use super::options::{CompileArgs, ModelArgs};
 use super::plan;
 use crate::codegen::target::InstructionSet;
 use crate::graph::{DrawOptions, Graph, to_dot, to_svg};
-use crate::lower::{LowerOptions, Plan, lower};
+use crate::lower::{Plan, lower};
 use crate::passes::{self, Explanation};
 use crate::runtime::Isa;
 
@@ -70,7 +70,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     };
     let lowered = |isa: Isa| -> Result<(Graph, Plan), Failure> {
         let graph = rewrite()?.0;
-        let plan = lower(&graph, LowerOptions { target: isa.resolve()?, winograd: options.winograd })?;
+        let plan = lower(&graph, options.lowering(isa.resolve()?))?;
         Ok((graph, plan))
     };
     let text = match (args.stage, args.format) {

@@ -62,7 +62,11 @@ impl InstructionSet {
         match self {
             InstructionSet::Baseline => true,
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            InstructionSet::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
+            }
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx512 => {
                 InstructionSet::Avx2.is_available()

@@ -1,7 +1,7 @@
 //! Depthwise and pointwise convolution as one kernel: the map between them lives in scratch memory only.
 
 use super::Family;
-use super::conv::{Order, PackedFilter, Product, Region, Tile, border_after, geometry, uneven};
+use super::conv::{Order, PackedFilter, Product, Region, Tile, WeightType, border_after, geometry, uneven};
 use super::depthwise::{ChannelFilter, Stored};
 use super::epilogue::FusedEpilogue;
 use super::view::{View, layout_suffix};
@@ -48,6 +48,7 @@ impl ChainKernel {
             outputs: self.y.dims[1],
             reduction: self.x.dims[1],
             panel_width: self.tile.vectors * lanes,
+            weight_type: WeightType::F32,
         }
     }
 

@@ -54,14 +54,40 @@ pub struct ConvKernel {
     pub kernel: [usize; 2],
     pub window: Window,
     pub groups: usize,
+    pub weight_type: WeightType,
     pub epilogue: FusedEpilogue,
     pub tile: Tile,
     pub blocking: Blocking,
     pub order: Order,
 }
 
+/// How weights are stored in memory. Arithmetic is `f32` in either case.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub enum WeightType {
+    #[default]
+    F32,
+    /// Half the bytes; widened in registers.
+    F16,
+}
+
+impl WeightType {
+    pub fn bytes(self) -> usize {
+        match self {
+            WeightType::F32 => 4,
+            WeightType::F16 => 2,
+        }
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            WeightType::F32 => "",
+            WeightType::F16 => "_f16",
+        }
+    }
+}
+
 /// The layout of packed weights: `[group][panel][kh][kw][c][panel_width]`, output channels innermost, the last
-/// panel of each group filled up with zeros. A bias is packed alike: `[group][panel][panel_width]`.
+/// panel of each group filled up with zeros. A bias is packed alike, as `f32`: `[group][panel][panel_width]`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PackedFilter {
     pub groups: usize,
@@ -69,8 +95,9 @@ pub struct PackedFilter {
     pub outputs: usize,
     /// `kh · kw · c` of one group.
     pub reduction: usize,
-    /// Output channels of one panel.
+    /// Output channels of one panel; even.
     pub panel_width: usize,
+    pub weight_type: WeightType,
 }
 
 impl PackedFilter {
@@ -83,9 +110,14 @@ impl PackedFilter {
         self.groups * self.panels() * self.panel_width
     }
 
-    /// Elements of the packed weights.
+    /// Elements of memory, of four bytes each, that the weights of one step of the reduction take.
+    fn row_elements(&self) -> usize {
+        self.panel_width * self.weight_type.bytes() / WeightType::F32.bytes()
+    }
+
+    /// Elements of memory that the packed weights take.
     pub fn elements(&self) -> usize {
-        self.bias_elements() * self.reduction
+        self.groups * self.panels() * self.row_elements() * self.reduction
     }
 }
 
@@ -96,6 +128,7 @@ impl ConvKernel {
             outputs: self.y.dims[1] / self.groups,
             reduction: self.kernel[0] * self.kernel[1] * self.x.dims[1] / self.groups,
             panel_width: self.tile.vectors * lanes,
+            weight_type: self.weight_type,
         }
     }
 
@@ -142,8 +175,9 @@ impl Family for ConvKernel {
     fn name(&self) -> String {
         let Tile { rows, columns, vectors } = self.tile;
         format!(
-            "conv_{}{}_t{rows}x{columns}x{vectors}_b{}x{}{}{}",
+            "conv_{}{}{}_t{rows}x{columns}x{vectors}_b{}x{}{}{}",
             geometry(&self.x, &self.y, self.kernel, &self.window, self.groups),
+            self.weight_type.suffix(),
             self.epilogue.suffix(),
             self.blocking.pixels,
             self.blocking.channels,
@@ -401,7 +435,8 @@ impl Product<'_> {
         let view = self.x.0;
         let [kh, kw] = self.kernel;
         let channels = self.filter.reduction / (kh * kw);
-        let width = self.filter.panel_width;
+        let row = self.filter.row_elements();
+        let panel = row * self.filter.reduction;
         let [image_stride, channel_stride, row_stride, pixel_stride] = view.strides[..] else {
             unreachable!("rank 4")
         };
@@ -416,45 +451,67 @@ impl Product<'_> {
             .at(&place.x[1], pixel_stride);
         let weights = self
             .weights
-            .at(&region.group, self.filter.panels() * width * self.filter.reduction)
-            .at(&place.channel, self.filter.reduction);
+            .at(&region.group, self.filter.panels() * panel)
+            .at(&place.channel.divided_by(self.filter.panel_width), panel);
         let Window { stride, dilation, .. } = self.window;
         let displacements: Vec<usize> = pixels
             .iter()
             .map(|[row, column]| row * stride[0] * row_stride + column * stride[1] * pixel_stride)
             .collect();
         let step = |k: &mut Builder, x: &Address, weights: &Address| {
-            multiply_add(k, x, weights, &displacements, accumulators);
+            self.multiply_add(k, x, weights, &displacements, accumulators);
         };
         let joined = channel_stride == 1 && pixel_stride == channels && dilation[1] == 1;
         let (taps, run) = if joined { (1, kw * channels) } else { (kw, channels) };
         k.repeat(kh, |k, ky| {
             let x = x.along(ky, dilation[0] * row_stride);
-            let weights = weights.along(ky, kw * channels * width);
+            let weights = weights.along(ky, kw * channels * row);
             let unroll = unroll(k.lanes());
             if taps * run <= MAX_UNROLLED && unroll > 1 {
                 for at in 0..taps * run {
                     let (tap, channel) = (at / run, at % run);
                     let x = x.plus(tap * dilation[1] * pixel_stride + channel * channel_stride);
-                    step(k, &x, &weights.plus(at * width));
+                    step(k, &x, &weights.plus(at * row));
                 }
                 return;
             }
             k.repeat(taps, |k, kx| {
                 let x = x.along(kx, dilation[1] * pixel_stride);
-                let weights = weights.along(kx, run * width);
+                let weights = weights.along(kx, run * row);
                 k.repeat(run / unroll, |k, channel| {
                     let x = x.along(channel, unroll * channel_stride);
-                    let weights = weights.along(channel, unroll * width);
+                    let weights = weights.along(channel, unroll * row);
                     for unrolled in 0..unroll {
-                        step(k, &x.plus(unrolled * channel_stride), &weights.plus(unrolled * width));
+                        step(k, &x.plus(unrolled * channel_stride), &weights.plus(unrolled * row));
                     }
                 });
                 for channel in run / unroll * unroll..run {
-                    step(k, &x.plus(channel * channel_stride), &weights.plus(channel * width));
+                    step(k, &x.plus(channel * channel_stride), &weights.plus(channel * row));
                 }
             });
         });
+    }
+    /// One step of the reduction: one input element of each pixel times one row of the weights' panel.
+    fn multiply_add(
+        &self,
+        k: &mut Builder,
+        x: &Address,
+        weights: &Address,
+        displacements: &[usize],
+        accumulators: &[Vec<Reg>],
+    ) {
+        let lanes = k.lanes();
+        let row = (0..accumulators[0].len()).map(|v| match self.filter.weight_type {
+            WeightType::F32 => k.load(weights.plus(v * lanes)),
+            WeightType::F16 => k.load_half(weights.plus(v * lanes / 2)),
+        });
+        let row: Vec<Reg> = row.collect();
+        for (&displacement, registers) in displacements.iter().zip(accumulators) {
+            let element = k.broadcast(x.plus(displacement));
+            for (&accumulator, &weight) in registers.iter().zip(&row) {
+                k.accumulate(accumulator, element, weight);
+            }
+        }
     }
 }
 
@@ -466,22 +523,3 @@ fn unroll(lanes: usize) -> usize {
 
 /// The longest run over horizontal taps and channels that is written out instead of looped over.
 const MAX_UNROLLED: usize = 36;
-
-/// One step of the reduction: one input element of each pixel times one row of the weights' panel.
-fn multiply_add(
-    k: &mut Builder,
-    x: &Address,
-    weights: &Address,
-    displacements: &[usize],
-    accumulators: &[Vec<Reg>],
-) {
-    let lanes = k.lanes();
-    let vectors = accumulators[0].len();
-    let rows: Vec<Reg> = (0..vectors).map(|v| k.load(weights.plus(v * lanes))).collect();
-    for (&displacement, registers) in displacements.iter().zip(accumulators) {
-        let element = k.broadcast(x.plus(displacement));
-        for (&accumulator, &row) in registers.iter().zip(&rows) {
-            k.accumulate(accumulator, element, row);
-        }
-    }
-}

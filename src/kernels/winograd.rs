@@ -6,7 +6,7 @@
 //! back under the epilogue.
 
 use super::Family;
-use super::conv::{Order, PackedFilter, Product, Region, Tile, stretches, sum, uneven};
+use super::conv::{Order, PackedFilter, Product, Region, Tile, WeightType, stretches, sum, uneven};
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
 use super::view::{View, layout_suffix};
 use crate::codegen::vector::{Access, Address, Affine, Builder, Kernel, Reg};
@@ -83,6 +83,7 @@ impl WinogradKernel {
             outputs: self.y.dims[1],
             reduction: self.x.dims[1],
             panel_width: self.tile.vectors * lanes,
+            weight_type: WeightType::F32,
         }
     }
 
@@ -223,7 +224,7 @@ impl Stages<'_> {
         let mut row_of_tiles = |k: &mut Builder, row: Affine, height: usize| {
             stretches(k, self.y.0.dims[3], TILE, |k, column, width| {
                 // Coordinates step by whole tiles.
-                let number = sum(&quarter(&row).times(columns), &quarter(&column));
+                let number = sum(&row.divided_by(TILE).times(columns), &column.divided_by(TILE));
                 body(k, &number, [row.clone(), column], [height, width]);
             });
         };
@@ -306,12 +307,6 @@ impl Stages<'_> {
     fn load_row(&self, k: &mut Builder, row: usize) -> [Reg; PATCH] {
         std::array::from_fn(|column| k.load(self.patch.plus((row * PATCH + column) * k.lanes())))
     }
-}
-
-/// A coordinate that steps by whole tiles, counted in tiles.
-fn quarter(coordinate: &Affine) -> Affine {
-    let terms = coordinate.terms.iter().map(|&(index, stride)| (index, stride / TILE as i64)).collect();
-    Affine { terms, offset: coordinate.offset / TILE as i64 }
 }
 
 /// `Bᵀ d` of one column.

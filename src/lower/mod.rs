@@ -20,6 +20,7 @@ pub use weights::{PackSource, PackedArray};
 
 use crate::codegen::target::InstructionSet;
 use crate::graph::{Graph, NodeId};
+use crate::kernels::conv::WeightType;
 use crate::kernels::{Family, KernelSpec};
 use crate::tensor::Shape;
 
@@ -97,6 +98,8 @@ pub struct LowerOptions {
     pub target: InstructionSet,
     /// Whether convolutions may be computed by Winograd's method, which rounds differently from direct convolution.
     pub winograd: bool,
+    /// How the weights of those convolutions and dense layers are stored whose speed they decide.
+    pub weight_type: WeightType,
 }
 
 /// Lowers a graph.
@@ -107,6 +110,7 @@ pub fn lower(graph: &Graph, options: LowerOptions) -> Result<Plan, LowerError> {
     let mut lowering = Lowering {
         graph,
         target,
+        weight_type: options.weight_type,
         layout: &layout,
         values: HashMap::new(),
         plan: Plan {
@@ -155,6 +159,7 @@ struct Buffer {
 struct Lowering<'a> {
     graph: &'a Graph,
     target: InstructionSet,
+    weight_type: WeightType,
     layout: &'a layout::Layout,
     values: HashMap<NodeId, Value>,
     plan: Plan,

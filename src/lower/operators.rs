@@ -4,7 +4,7 @@ use super::tiles::{self, Product};
 use super::{Binding, LowerError, Lowering, PackSource, Value, Work};
 use crate::graph::NodeId;
 use crate::kernels::chain::ChainKernel;
-use crate::kernels::conv::{ConvKernel, PackedFilter};
+use crate::kernels::conv::{ConvKernel, PackedFilter, WeightType};
 use crate::kernels::depthwise::DepthwiseKernel;
 use crate::kernels::elementwise::{ElementFunction, Elementwise};
 use crate::kernels::{FusedEpilogue, FusedStep, KernelSpec, View};
@@ -312,6 +312,7 @@ fn product(
         kernel: filter.kernel,
         window,
         groups,
+        weight_type: if tiles::weights_bind(&shape) { l.weight_type } else { WeightType::F32 },
         epilogue,
         tile,
         blocking,

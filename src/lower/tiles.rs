@@ -22,6 +22,10 @@ const GRAIN: usize = 1 << 20;
 /// Elements of input and output that a block of pixels may touch: half of a 512 KB cache.
 const BLOCK_ELEMENTS: usize = 64 * 1024;
 
+/// Multiply-adds for each weight that a core computes in the time in which it arrives from memory: at 100 GFLOP/s and
+/// 12 GB/s.
+const MEMORY_BOUND_PIXELS: usize = 16;
+
 /// Elements of weights that stay in the second-level cache while blocks of pixels pass.
 const RESIDENT_WEIGHTS: usize = 96 * 1024;
 
@@ -81,6 +85,12 @@ fn cycles(product: &Product, tile: Tile, target: InstructionSet) -> f64 {
         }
     }
     total
+}
+
+/// Whether reading the weights from memory takes longer than multiplying with them: where each is used for few pixels.
+pub fn weights_bind(product: &Product) -> bool {
+    product.rows * product.columns < MEMORY_BOUND_PIXELS
+        && product.outputs * product.reduction > RESIDENT_WEIGHTS
 }
 
 /// Small weights stay in the second-level cache while the pixels pass; large ones are read once.

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use half::f16;
+
 use crate::graph::{Graph, NodeId};
-use crate::kernels::conv::PackedFilter;
+use crate::kernels::conv::{PackedFilter, WeightType};
 use crate::kernels::winograd;
 use crate::tensor::Tensor;
 
@@ -91,15 +93,31 @@ impl PackSource {
         }
     }
 
+    /// The node and value of a weight that is too large for the type it is to be stored as.
+    pub fn out_of_range(&self, values: &HashMap<NodeId, Arc<Tensor>>) -> Option<(NodeId, f32)> {
+        match self {
+            PackSource::Filter { weight, packed, .. } if packed.weight_type == WeightType::F16 => {
+                let too_large = |value: &&f32| value.is_finite() && f16::from_f32(**value).is_infinite();
+                values[weight].data().iter().find(too_large).map(|&value| (*weight, value))
+            }
+            _ => None,
+        }
+    }
+
     /// Writes the packed array into `target`, which holds zeros.
     ///
     /// # Panics
     /// If `values` lacks one of [`PackSource::nodes`].
     pub fn pack(&self, values: &HashMap<NodeId, Arc<Tensor>>, target: &mut [f32]) {
         match self {
-            PackSource::Filter { weight, taps, packed } => {
-                pack_filter(values[weight].data(), *taps, packed, target)
-            }
+            PackSource::Filter { weight, taps, packed } => match packed.weight_type {
+                WeightType::F32 => pack_filter(values[weight].data(), *taps, packed, target),
+                WeightType::F16 => {
+                    let mut whole = vec![0.0; 2 * target.len()];
+                    pack_filter(values[weight].data(), *taps, packed, &mut whole);
+                    pack_halves(&whole, target);
+                }
+            },
             PackSource::Winograd { weight, packed } => pack_winograd(values[weight].data(), packed, target),
             PackSource::Bias { bias: Some(bias), packed } => {
                 let width = packed.panels() * packed.panel_width;
@@ -152,6 +170,14 @@ fn pack_filter(weight: &[f32], taps: usize, packed: &PackedFilter, target: &mut 
                 }
             }
         }
+    }
+}
+
+/// Two `f16` values to an element, the first in its lower half.
+fn pack_halves(values: &[f32], target: &mut [f32]) {
+    for (target, pair) in target.iter_mut().zip(values.chunks_exact(2)) {
+        let [low, high] = [pair[0], pair[1]].map(|value| u32::from(f16::from_f32(value).to_bits()));
+        *target = f32::from_bits(high << 16 | low);
     }
 }
 

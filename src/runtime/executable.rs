@@ -16,7 +16,7 @@ use crate::codegen::vector::Kernel;
 use crate::graph::{Graph, NodeId};
 use crate::interpreter;
 use crate::kernels::Family;
-use crate::lower::{self, Binding, LowerOptions, PackedArray, Plan, Step, Work};
+use crate::lower::{self, Binding, PackedArray, Plan, Step, Work};
 use crate::passes::{self, Explanation};
 use crate::tensor::{Shape, Tensor};
 use crate::weights::Weights;
@@ -64,7 +64,7 @@ pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Compiled, Comp
     };
     let (graph, explanation) = passes::run(graph.clone(), &pass_options)?;
     timings.passes = lap();
-    let plan = lower::lower(&graph, LowerOptions { target, winograd: options.winograd })?;
+    let plan = lower::lower(&graph, options.lowering(target))?;
     timings.lower = lap();
     let kernels: Vec<Kernel> = plan.kernels.iter().map(|spec| spec.build(target.lanes())).collect();
     let code = JitKernels::compile(&kernels, target, options.threads).map_err(|error| blame(&plan, error))?;
@@ -106,6 +106,11 @@ impl Compiled {
         let wanted: Vec<NodeId> = self.plan.packed.iter().flat_map(|array| array.source.nodes()).collect();
         let values = interpreter::evaluate_constants(&self.graph, weights, &wanted)?;
         let values: HashMap<NodeId, Arc<Tensor>> = wanted.into_iter().zip(values).collect();
+        if let Some((node, value)) =
+            self.plan.packed.iter().find_map(|array| array.source.out_of_range(&values))
+        {
+            return Err(CompileError::WeightRange { weight: self.graph.node(node).name.clone(), value });
+        }
         let mut memory = Memory::zeroed(self.plan.weight_elements)?;
         let targets = divide(memory.as_mut_slice(), &self.plan.packed);
         in_parallel(&targets, self.threads, |(array, target)| {

@@ -11,7 +11,8 @@ pub use executable::{Compiled, Executable, Port, StepInfo, compile};
 use crate::codegen::module::CodegenFailure;
 use crate::codegen::target::InstructionSet;
 use crate::interpreter::EvaluateError;
-use crate::lower::LowerError;
+use crate::kernels::conv::WeightType;
+use crate::lower::{LowerError, LowerOptions};
 use crate::passes::PassError;
 use crate::tensor::Shape;
 
@@ -27,6 +28,8 @@ pub struct CompileOptions {
     pub isa: Isa,
     /// Whether convolutions may be computed by Winograd's method, where that is faster.
     pub winograd: bool,
+    /// How weights are stored where reading them takes the time, as in dense layers.
+    pub weight_type: WeightType,
     /// How many threads a run uses, the caller's included.
     pub threads: usize,
 }
@@ -40,8 +43,16 @@ impl Default for CompileOptions {
             stop_after: None,
             isa: Isa::Auto,
             winograd: true,
+            weight_type: WeightType::F32,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
         }
+    }
+}
+
+impl CompileOptions {
+    /// What of it concerns lowering.
+    pub fn lowering(&self, target: InstructionSet) -> LowerOptions {
+        LowerOptions { target, winograd: self.winograd, weight_type: self.weight_type }
     }
 }
 
@@ -89,6 +100,8 @@ pub enum CompileError {
     Kernel { layer: String, source: CodegenFailure },
     #[error(transparent)]
     Weights(#[from] EvaluateError),
+    #[error("weight '{weight}' has the value {value}, which f16 cannot hold; f32 can")]
+    WeightRange { weight: String, value: f32 },
     #[error("cannot get memory or threads from the system: {0}")]
     System(#[from] std::io::Error),
 }

@@ -110,6 +110,21 @@ fn bench_compares_and_its_json_has_the_promised_keys() {
 }
 
 #[test]
+fn rounded_weights_report_their_error() {
+    let workspace = Workspace::new();
+    let text = "model wide() { input x: f32[1, 400]\n output y = x -> dense(300) }";
+    workspace.write("dense.kiln", text);
+    let half = "dense.kiln --random-weights 1 --weights-dtype f16";
+    let json = workspace.kiln(&format!("run {half} --json")).json();
+    let error = json["weights_rel_diff"].as_f64().expect("a number");
+    assert!((1e-6..1e-2).contains(&error), "{json}");
+    let said = workspace.kiln(&format!("bench {half} --seconds 0.05")).ok();
+    assert!(said.contains("f16 weights change the answer by"), "{said}");
+    let whole = workspace.kiln("run dense.kiln --random-weights 1 --json").json();
+    assert!(whole["weights_rel_diff"].is_null(), "{whole}");
+}
+
+#[test]
 fn bench_draws_a_picture() {
     let workspace = Workspace::new();
     for (name, start) in [("layers.svg", &b"<svg"[..]), ("layers.png", b"\x89PNG")] {

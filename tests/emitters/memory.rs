@@ -1,5 +1,6 @@
 //! Loads and stores keep their order, and touch nothing but what they name.
 
+use half::f16;
 use kiln::codegen::vector::{Access, Binary, Builder, Kernel};
 
 use crate::compare::{compare, instruction_sets};
@@ -53,5 +54,26 @@ fn partial_vectors_stay_in_their_buffers() {
             k.store_lanes(value, y, lanes);
             k.finish()
         });
+    }
+}
+
+/// Every finite `f16`, subnormal numbers and both zeros included.
+#[test]
+fn halves_are_widened_exactly() {
+    let finite: Vec<u16> = (0..=u16::MAX).filter(|&bits| f16::from_bits(bits).is_finite()).collect();
+    let packed =
+        finite.chunks_exact(2).map(|pair| f32::from_bits(u32::from(pair[1]) << 16 | u32::from(pair[0])));
+    let packed: Vec<f32> = packed.collect();
+    for isa in instruction_sets() {
+        let lanes = isa.lanes();
+        let mut k = Builder::new("halves", lanes);
+        let x = k.buffer("x", Access::Read, packed.len());
+        let y = k.buffer("y", Access::Write, finite.len());
+        k.repeat(finite.len() / lanes, |k, index| {
+            let value = k.load_half(x.along(index, lanes / 2));
+            k.store(value, y.along(index, lanes));
+        });
+        let buffers = [packed.clone(), vec![0.0; finite.len()]];
+        compare(isa, &k.finish(), &buffers).unwrap_or_else(|error| panic!("{error}"));
     }
 }

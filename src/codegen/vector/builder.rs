@@ -107,6 +107,11 @@ impl Builder {
         self.define(|dst| Inst::Load { dst, at, lanes })
     }
 
+    /// A full vector of `f16` values, two in each element of the buffer.
+    pub fn load_half(&mut self, at: Address) -> Reg {
+        self.define(|dst| Inst::LoadHalf { dst, at })
+    }
+
     pub fn broadcast(&mut self, at: Address) -> Reg {
         self.define(|dst| Inst::Broadcast { dst, at })
     }

@@ -1,5 +1,7 @@
 //! Running a kernel as written, one grid point after the other: the yardstick of every emitter.
 
+use half::f16;
+
 use super::{Address, Binary, Inst, Kernel, Stmt, Unary};
 
 /// Runs `kernel` over its whole grid on `buffers`, one for each of the kernel's, scratch included.
@@ -61,6 +63,15 @@ impl Machine<'_> {
                 let first = self.element(at);
                 let buffer = &self.buffers[at.buffer.0];
                 (0..self.lanes).map(|l| if l < *lanes { buffer[first + l] } else { 0.0 }).collect()
+            }
+            Inst::LoadHalf { at, .. } => {
+                let first = self.element(at);
+                let elements = &self.buffers[at.buffer.0][first..first + self.lanes / 2];
+                let halves = elements.iter().flat_map(|element| {
+                    let bits = element.to_bits();
+                    [bits as u16, (bits >> 16) as u16]
+                });
+                halves.map(|bits| f16::from_bits(bits).to_f32()).collect()
             }
             Inst::Broadcast { at, .. } => vec![self.buffers[at.buffer.0][self.element(at)]; self.lanes],
             Inst::Constant { value, .. } => vec![*value; self.lanes],

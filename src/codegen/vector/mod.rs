@@ -143,6 +143,11 @@ pub enum Inst {
         at: Address,
         lanes: usize,
     },
+    /// A full vector of `f16` values, widened. A buffer's element holds two of them, the first in its lower half.
+    LoadHalf {
+        dst: Reg,
+        at: Address,
+    },
     /// One element in every lane.
     Broadcast {
         dst: Reg,
@@ -233,6 +238,7 @@ impl Inst {
     pub fn dst(&self) -> Option<Reg> {
         match *self {
             Inst::Load { dst, .. }
+            | Inst::LoadHalf { dst, .. }
             | Inst::Broadcast { dst, .. }
             | Inst::Constant { dst, .. }
             | Inst::Unary { dst, .. }
@@ -247,9 +253,11 @@ impl Inst {
     /// The registers that the instruction reads.
     pub fn sources(&self) -> Vec<Reg> {
         match *self {
-            Inst::Load { .. } | Inst::Broadcast { .. } | Inst::Constant { .. } | Inst::Prefetch { .. } => {
-                vec![]
-            }
+            Inst::Load { .. }
+            | Inst::LoadHalf { .. }
+            | Inst::Broadcast { .. }
+            | Inst::Constant { .. }
+            | Inst::Prefetch { .. } => vec![],
             Inst::Unary { x, .. } | Inst::Reduce { x, .. } => vec![x],
             Inst::Binary { a, b, .. } => vec![a, b],
             Inst::Fma { a, b, c, .. } => vec![a, b, c],
@@ -262,6 +270,7 @@ impl Inst {
     pub fn address(&self) -> Option<&Address> {
         match self {
             Inst::Load { at, .. }
+            | Inst::LoadHalf { at, .. }
             | Inst::Broadcast { at, .. }
             | Inst::Store { at, .. }
             | Inst::Prefetch { at } => Some(at),
@@ -299,6 +308,13 @@ impl Affine {
         let factor = factor.elements();
         let terms = self.terms.iter().map(|&(index, stride)| (index, stride * factor)).collect();
         Affine { terms, offset: self.offset * factor }
+    }
+
+    /// This coordinate, which steps by multiples of `unit`, counted in those.
+    pub fn divided_by(&self, unit: usize) -> Self {
+        let unit = unit.elements();
+        let terms = self.terms.iter().map(|&(index, stride)| (index, stride / unit)).collect();
+        Affine { terms, offset: self.offset / unit }
     }
 
     /// This coordinate moved by `stride` for each step of `index`.

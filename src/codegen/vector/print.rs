@@ -44,6 +44,7 @@ impl Kernel {
             Inst::Load { dst, at, lanes: n } => {
                 format!("v{} = load {}{}", dst.0, self.address(at), lanes(*n))
             }
+            Inst::LoadHalf { dst, at } => format!("v{} = load_half {}", dst.0, self.address(at)),
             Inst::Broadcast { dst, at } => format!("v{} = broadcast {}", dst.0, self.address(at)),
             Inst::Constant { dst, value } => format!("v{} = {value:?}", dst.0),
             Inst::Unary { dst, op, x } => format!("v{} = {} v{}", dst.0, name(op), x.0),

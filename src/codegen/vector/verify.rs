@@ -87,6 +87,7 @@ impl Verifier<'_> {
         }
         match inst {
             Inst::Load { at, lanes, .. } => self.access(at, *lanes, Access::Read)?,
+            Inst::LoadHalf { at, .. } => self.access(at, self.kernel.lanes / 2, Access::Read)?,
             Inst::Broadcast { at, .. } => self.access(at, 1, Access::Read)?,
             Inst::Store { at, lanes, .. } => self.access(at, *lanes, Access::Write)?,
             _ => {}

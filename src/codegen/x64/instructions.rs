@@ -70,6 +70,10 @@ impl Function<'_> {
         let isa = self.isa;
         match *inst {
             Inst::Load { ref at, lanes, .. } => self.load(dst, at, lanes),
+            Inst::LoadHalf { ref at, .. } => {
+                let at = self.address(at, false);
+                self.asm.push(Instruction::with2(isa.widen, dst, at));
+            }
             Inst::Broadcast { ref at, .. } => {
                 let at = self.address(at, false);
                 self.asm.push(Instruction::with2(isa.broadcast, dst, at));

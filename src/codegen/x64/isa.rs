@@ -25,6 +25,8 @@ pub struct Isa {
     pub copy: Code,
     pub load: Code,
     pub store: Code,
+    /// `f16` to `f32`, from memory of half a vector.
+    pub widen: Code,
     /// From memory.
     pub broadcast: Code,
     /// From a register's first lane.
@@ -87,6 +89,7 @@ static AVX2: Isa = Isa {
     copy: Code::VEX_Vmovaps_ymm_ymmm256,
     load: Code::VEX_Vmovups_ymm_ymmm256,
     store: Code::VEX_Vmovups_ymmm256_ymm,
+    widen: Code::VEX_Vcvtph2ps_ymm_xmmm128,
     broadcast: Code::VEX_Vbroadcastss_ymm_m32,
     broadcast_lane: Code::VEX_Vbroadcastss_ymm_xmm,
     and: Code::VEX_Vpand_ymm_ymm_ymmm256,
@@ -120,6 +123,7 @@ static AVX512: Isa = Isa {
     copy: Code::EVEX_Vmovaps_zmm_k1z_zmmm512,
     load: Code::EVEX_Vmovups_zmm_k1z_zmmm512,
     store: Code::EVEX_Vmovups_zmmm512_k1z_zmm,
+    widen: Code::EVEX_Vcvtph2ps_zmm_k1z_ymmm256_sae,
     broadcast: Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
     broadcast_lane: Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
     and: Code::EVEX_Vpandd_zmm_k1z_zmm_zmmm512b32,

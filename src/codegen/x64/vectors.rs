@@ -247,6 +247,7 @@ fn loaded_first(inst: &Inst, in_memory: impl Fn(Reg) -> bool) -> Vec<Reg> {
         Inst::Select { a, no, .. } => vec![a, no],
         Inst::Store { src, .. } => vec![src],
         Inst::Load { .. }
+        | Inst::LoadHalf { .. }
         | Inst::Broadcast { .. }
         | Inst::Constant { .. }
         | Inst::Unary { .. }
