@@ -32,6 +32,7 @@ pub mod io;
 mod json_float;
 pub mod kernels;
 pub mod lower;
+pub mod machine;
 mod model;
 pub mod ops;
 mod parallel;

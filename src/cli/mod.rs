@@ -9,6 +9,7 @@ mod fmt;
 mod inputs;
 mod labels;
 mod layers;
+mod machine;
 mod memory;
 mod options;
 mod plan;
@@ -44,6 +45,7 @@ enum Command {
     Run(run::Args),
     Bench(bench::Args),
     Profile(profile::Args),
+    Machine(machine::Args),
     Fmt(fmt::Args),
     Classify(classify::Args),
     Weights(weights::Args),
@@ -77,6 +79,7 @@ impl Command {
             Command::Run(args) => run::run(args, out),
             Command::Bench(args) => bench::run(args, out),
             Command::Profile(args) => profile::run(args, out),
+            Command::Machine(args) => machine::run(args, out),
             Command::Fmt(args) => fmt::run(args, out),
             Command::Classify(args) => classify::run(args, out),
             Command::Weights(args) => weights::run(args, out),

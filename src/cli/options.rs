@@ -158,13 +158,29 @@ enum WeightTypeArg {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum IsaArg {
+pub enum IsaArg {
     /// The widest that this CPU has
     Auto,
     Avx512,
     Avx2,
     /// 128-bit vectors on any CPU
     Baseline,
+}
+
+impl IsaArg {
+    pub fn isa(self) -> Isa {
+        match self {
+            IsaArg::Auto => Isa::Auto,
+            IsaArg::Avx512 => Isa::Exactly(InstructionSet::Avx512),
+            IsaArg::Avx2 => Isa::Exactly(InstructionSet::Avx2),
+            IsaArg::Baseline => Isa::Exactly(InstructionSet::Baseline),
+        }
+    }
+}
+
+/// The number of threads given, or one for each of the machine's cores.
+pub fn threads(given: Option<u16>) -> usize {
+    given.map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from)
 }
 
 /// How the model is compiled.
@@ -203,26 +219,17 @@ impl CompileArgs {
         if self.backend == Backend::Cuda {
             return Err(Failure::Device("this build of kiln has no CUDA backend".to_owned()));
         }
-        let isa = match self.isa {
-            IsaArg::Auto => Isa::Auto,
-            IsaArg::Avx512 => Isa::Exactly(InstructionSet::Avx512),
-            IsaArg::Avx2 => Isa::Exactly(InstructionSet::Avx2),
-            IsaArg::Baseline => Isa::Exactly(InstructionSet::Baseline),
-        };
         Ok(CompileOptions {
             fuse: !self.no_fuse,
             disabled: self.disable.clone(),
             stop_after: self.stop_after,
-            isa,
+            isa: self.isa.isa(),
             winograd: !self.no_winograd,
             weight_type: match self.weights_dtype {
                 WeightTypeArg::F32 => WeightType::F32,
                 WeightTypeArg::F16 => WeightType::F16,
             },
-            threads: match self.threads {
-                Some(threads) => usize::from(threads),
-                None => available_parallelism().map_or(1, usize::from),
-            },
+            threads: threads(self.threads),
         })
     }
 }

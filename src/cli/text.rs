@@ -31,6 +31,16 @@ pub fn ms(seconds: f64) -> String {
     format!("{ms:.digits$} ms")
 }
 
+/// Seconds as milliseconds, or as microseconds where they are few.
+pub fn time(seconds: f64) -> String {
+    if seconds >= 1e-4 {
+        return ms(seconds);
+    }
+    let us = seconds * 1e6;
+    let digits = if us < 10.0 { 2 } else { 1 };
+    format!("{us:.digits$} µs")
+}
+
 /// `26.7 MB`: bytes, with powers of a thousand.
 pub fn bytes(n: u64) -> String {
     let number = si(n as f64);
@@ -40,6 +50,19 @@ pub fn bytes(n: u64) -> String {
 /// `"1 layer"`, `"2 layers"`.
 pub fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// `text`, or its start and end with `…` between where it is longer than `most` characters.
+pub fn elide(text: &str, most: usize) -> String {
+    let length = text.chars().count();
+    if length <= most {
+        return text.to_owned();
+    }
+    let tail = most.saturating_sub(1) / 2;
+    let head = most.saturating_sub(1) - tail;
+    let start: String = text.chars().take(head).collect();
+    let end: String = text.chars().skip(length - tail).collect();
+    format!("{start}…{end}")
 }
 
 /// A table without lines; columns for which `header` starts with `>` are aligned to the right.
@@ -98,6 +121,13 @@ mod tests {
         assert_eq!([bytes(0), bytes(999), bytes(26_712_000)], ["0 B", "999 B", "26.7 MB"]);
         assert_eq!(ms(0.0123456), "12.35 ms");
         assert_eq!(ms(0.0000123), "0.012 ms");
+        assert_eq!([time(2e-7), time(0.0000123), time(0.00025)], ["0.20 µs", "12.3 µs", "0.250 ms"]);
+    }
+
+    #[test]
+    fn long_names_lose_their_middle() {
+        assert_eq!(elide("layer1.0", 8), "layer1.0");
+        assert_eq!(elide("blocks.0.{conv … relu}", 11), "block…relu}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod batch_norm;
 pub mod chain;
 pub mod conv;
 pub mod depthwise;
+mod describe;
 pub mod elementwise;
 pub mod epilogue;
 pub mod fill;

@@ -162,11 +162,11 @@ pub struct Executable {
 unsafe impl Send for Executable {}
 
 /// One step as the threads run it.
-struct Launch {
-    function: KernelFunction,
-    grid: [usize; 3],
+pub(super) struct Launch {
+    pub function: KernelFunction,
+    pub grid: [usize; 3],
     /// Where its buffer pointers start in a table.
-    table: usize,
+    pub table: usize,
 }
 
 impl Executable {
@@ -354,7 +354,7 @@ fn check_arrays(
 }
 
 /// When each step was completed, in nanoseconds since the run began.
-struct Clock {
+pub(super) struct Clock {
     start: Instant,
     completed: Vec<AtomicU64>,
 }
@@ -366,10 +366,10 @@ impl Clock {
 }
 
 /// The launches of one run.
-struct Program<'a> {
-    launches: &'a [Launch],
-    tables: &'a [Vec<*mut f32>],
-    clock: Option<&'a Clock>,
+pub(super) struct Program<'a> {
+    pub launches: &'a [Launch],
+    pub tables: &'a [Vec<*mut f32>],
+    pub clock: Option<&'a Clock>,
 }
 
 // SAFETY: threads share the pointers, and the kernels behind them write disjoint elements at different points of a

@@ -1,12 +1,14 @@
 //! Running compiled plans: memory, threads, timing.
 
 mod executable;
+mod kernel_runner;
 mod memory;
 mod threads;
 
 use serde::Serialize;
 
 pub use executable::{Compiled, Executable, Port, StepInfo, compile};
+pub(crate) use kernel_runner::KernelRunner;
 
 use crate::codegen::module::CodegenFailure;
 use crate::codegen::target::InstructionSet;

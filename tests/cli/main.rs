@@ -4,4 +4,5 @@ mod answers;
 mod files;
 mod hostile;
 mod models;
+mod profile;
 mod support;

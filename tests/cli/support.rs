@@ -12,9 +12,16 @@ pub struct Run {
 
 /// Runs `kiln` in `folder` with words separated by spaces.
 pub fn kiln_in(folder: &Path, words: &str) -> Run {
+    // What the program remembers between runs stays in the build folder.
+    kiln_with_cache(Path::new(env!("CARGO_TARGET_TMPDIR")), folder, words)
+}
+
+/// Runs `kiln` in `folder` with a folder of its own for what it remembers.
+pub fn kiln_with_cache(cache: &Path, folder: &Path, words: &str) -> Run {
     let output = Command::new(env!("CARGO_BIN_EXE_kiln"))
         .current_dir(folder)
         .args(words.split_whitespace())
+        .env("XDG_CACHE_HOME", cache)
         .stdin(Stdio::null())
         .output()
         .expect("the program starts");

@@ -1,0 +1,61 @@
+//! What tables say of a kernel beside its name.
+
+use super::conv::Tile;
+use super::winograd::{PRODUCTS, TILE};
+use super::{ElementFunction, KernelSpec};
+
+impl KernelSpec {
+    /// How it computes: `direct`, `winograd4x4`, `depthwise`, …
+    pub fn algorithm(&self) -> &'static str {
+        match self {
+            KernelSpec::BatchNorm(_) => "batch norm",
+            KernelSpec::Chain(_) => "depthwise+pointwise",
+            KernelSpec::Conv(_) => "direct",
+            KernelSpec::Depthwise(_) => "depthwise",
+            KernelSpec::Elementwise(kernel) if kernel.function == ElementFunction::Copy => "copy",
+            KernelSpec::Elementwise(_) => "elementwise",
+            KernelSpec::Fill(_) => "fill",
+            KernelSpec::GlobalPool(_) => "global pool",
+            KernelSpec::Lrn(_) => "lrn",
+            KernelSpec::Pool(_) => "pool",
+            KernelSpec::Softmax(_) => "softmax",
+            KernelSpec::Winograd(_) => "winograd4x4",
+        }
+    }
+
+    /// The register tile, output rows × columns × vectors of channels, where the kernel has one; neighbouring pixels
+    /// of depthwise convolution.
+    pub fn tile(&self) -> Option<String> {
+        let text = |Tile { rows, columns, vectors }: Tile| format!("{rows}x{columns}x{vectors}");
+        match self {
+            KernelSpec::Conv(kernel) => Some(text(kernel.tile)),
+            KernelSpec::Winograd(kernel) => Some(text(kernel.tile)),
+            KernelSpec::Chain(kernel) => Some(format!("{}+{}", kernel.columns, text(kernel.tile))),
+            KernelSpec::Depthwise(kernel) => Some(kernel.columns.to_string()),
+            _ => None,
+        }
+    }
+
+    /// Multiply-adds as direct convolution counts them.
+    pub fn multiply_adds(&self) -> u64 {
+        match self {
+            KernelSpec::Chain(kernel) => kernel.multiply_adds(),
+            KernelSpec::Conv(kernel) => kernel.multiply_adds(),
+            KernelSpec::Depthwise(kernel) => kernel.multiply_adds(),
+            KernelSpec::Winograd(kernel) => kernel.multiply_adds(),
+            _ => 0,
+        }
+    }
+
+    /// Multiply-adds that the algorithm cannot do without: those of the products, for Winograd's method.
+    pub fn essential_multiply_adds(&self) -> u64 {
+        match self {
+            KernelSpec::Winograd(kernel) => {
+                let [n, o, h, w] = kernel.y.dims[..] else { unreachable!("rank 4") };
+                let tiles = n * h.div_ceil(TILE) * w.div_ceil(TILE);
+                (tiles * PRODUCTS * o * kernel.x.dims[1]) as u64
+            }
+            _ => self.multiply_adds(),
+        }
+    }
+}
