@@ -16,6 +16,7 @@ mod plan;
 mod plot;
 mod profile;
 mod progress;
+mod ptx;
 mod run;
 mod show;
 mod text;
@@ -49,6 +50,7 @@ enum Command {
     Fmt(fmt::Args),
     Classify(classify::Args),
     Weights(weights::Args),
+    Ptx(ptx::Args),
 }
 
 /// Runs the command that the process's arguments ask for.
@@ -83,6 +85,7 @@ impl Command {
             Command::Fmt(args) => fmt::run(args, out),
             Command::Classify(args) => classify::run(args, out),
             Command::Weights(args) => weights::run(args, out),
+            Command::Ptx(args) => ptx::run(args, out),
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod clif;
 pub mod jit;
 pub mod module;
+pub mod ptx;
 pub mod target;
 pub mod vector;
 pub mod x64;

@@ -14,6 +14,7 @@ pub mod elementwise;
 pub mod epilogue;
 pub mod fill;
 pub mod global_pool;
+pub mod gpu;
 pub mod lrn;
 pub mod math;
 mod nest;

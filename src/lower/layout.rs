@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::concat::Homes;
 use super::tiles::WinogradPlan;
 use super::winograd;
 use super::{LowerError, LowerOptions};
@@ -16,8 +17,7 @@ use crate::ops::{Conv, MAX_ELEMENTS, Op};
 /// The decisions for one graph.
 pub struct Layout {
     constants: NodeSet,
-    /// The concat that a value is written into, and its first channel there.
-    homes: HashMap<NodeId, (NodeId, usize)>,
+    homes: Homes,
     /// `[top, left, bottom, right]` around values that have no home of their own.
     borders: HashMap<NodeId, [usize; 4]>,
     planar: HashSet<NodeId>,
@@ -26,14 +26,14 @@ pub struct Layout {
 
 impl Layout {
     pub fn of(graph: &Graph, options: LowerOptions) -> Self {
+        let constants = graph.weight_expressions();
         let mut layout = Layout {
-            constants: graph.weight_expressions(),
-            homes: HashMap::new(),
+            homes: Homes::of(graph, &constants),
+            constants,
             borders: HashMap::new(),
             planar: HashSet::new(),
             winograd: HashMap::new(),
         };
-        layout.settle_concats(graph);
         for id in graph.topological_order() {
             if options.winograd
                 && !layout.is_constant(id)
@@ -50,7 +50,7 @@ impl Layout {
             let is_output = graph.outputs().iter().any(|output| output.node == input);
             let first_operand_only =
                 |reader: &NodeId| graph.operands(*reader).iter().skip(1).all(|operand| *operand != input);
-            let in_place = layout.homes.contains_key(&input);
+            let in_place = layout.home(input).0 != input;
             if !readers.is_empty()
                 && !is_output
                 && !in_place
@@ -93,11 +93,7 @@ impl Layout {
 
     /// The value that owns the buffer `id` is written to, and the first channel there.
     pub fn home(&self, id: NodeId) -> (NodeId, usize) {
-        let mut at = (id, 0);
-        while let Some(&(concat, channel)) = self.homes.get(&at.0) {
-            at = (concat, at.1 + channel);
-        }
-        at
+        self.homes.of_value(id)
     }
 
     /// The plan of a convolution that is computed by Winograd's method.
@@ -137,30 +133,6 @@ impl Layout {
         }
         let view = View::channels_last([n, c, h, w], [top, left, bottom, right]).spread();
         n * view.strides[0]
-    }
-
-    fn settle_concats(&mut self, graph: &Graph) {
-        // Later concats first, so that a concat of concats finds its operands free.
-        for id in graph.topological_order().into_iter().rev() {
-            let Op::Concat(concat) = &graph.node(id).op else { continue };
-            if concat.axis != 1 || graph.shape(id).rank() != 4 || self.is_constant(id) {
-                continue;
-            }
-            if !graph.node(id).epilogue.is_empty() {
-                continue;
-            }
-            let operands = graph.operands(id);
-            let mut channel = 0;
-            for &operand in &operands {
-                let once = operands.iter().filter(|&&other| other == operand).count() == 1;
-                let written =
-                    !matches!(graph.node(operand).op, Op::Input(_) | Op::Reshape(_) | Op::Identity(_));
-                if once && written && !self.is_constant(operand) && !self.homes.contains_key(&operand) {
-                    self.homes.insert(operand, (id, channel));
-                }
-                channel += graph.shape(operand).dims()[1];
-            }
-        }
     }
 
     /// Makes room around what `id` reads for its padding.

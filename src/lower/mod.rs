@@ -4,6 +4,8 @@
 //! names weights by the graph's nodes and holds no trained value, so plans are made without weights.
 
 mod arena;
+mod concat;
+pub mod gpu;
 mod layout;
 mod operators;
 mod tiles;

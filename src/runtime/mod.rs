@@ -1,6 +1,7 @@
 //! Running compiled plans: memory, threads, timing.
 
 mod executable;
+pub mod gpu;
 mod kernel_runner;
 mod memory;
 mod threads;
@@ -14,6 +15,7 @@ use crate::codegen::module::CodegenFailure;
 use crate::codegen::target::InstructionSet;
 use crate::interpreter::EvaluateError;
 use crate::kernels::conv::WeightType;
+use crate::lower::gpu::GpuLowerError;
 use crate::lower::{LowerError, LowerOptions};
 use crate::passes::PassError;
 use crate::tensor::Shape;
@@ -95,6 +97,8 @@ pub enum CompileError {
     Pass(#[from] PassError),
     #[error(transparent)]
     Lower(#[from] LowerError),
+    #[error(transparent)]
+    GpuLower(#[from] GpuLowerError),
     #[error(transparent)]
     Codegen(#[from] CodegenFailure),
     /// `layer` is the first that needs the kernel.

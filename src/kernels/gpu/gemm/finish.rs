@@ -1,0 +1,66 @@
+//! From sums in registers to the result in memory.
+
+use super::Gemm;
+use super::multiply::{LANES, Sums};
+use crate::codegen::ptx::{Builder, Comparison, Element, Value};
+use crate::kernels::View;
+use crate::kernels::gpu::Array;
+use crate::kernels::gpu::epilogue::BoundEpilogue;
+
+/// Applies the epilogue and stores; `[first_pixel, panel, group, split]` say which tile it is.
+pub fn store(
+    gemm: &Gemm,
+    b: &mut Builder,
+    epilogue: &BoundEpilogue,
+    y: Value,
+    sums: &Sums,
+    [first_pixel, panel, group, split]: [Value; 4],
+) {
+    let first_output = b.mul(panel, gemm.tile.outputs);
+    let own_output = b.add(first_output, sums.first[1]);
+    let own_pixel = b.add(first_pixel, sums.first[0]);
+    let first_channel = b.mul(group, gemm.outputs());
+    let target = target(gemm);
+    let lanes = lanes(gemm, &target);
+    for at in 0..sums.values.len() {
+        let pixel = b.add(own_pixel, sums.row(gemm, at));
+        let pixel_exists =
+            (gemm.pixels() % gemm.tile.pixels != 0).then(|| b.compare(Comparison::Lt, pixel, gemm.pixels()));
+        for (block, values) in sums.values[at].chunks(LANES).enumerate() {
+            let output = b.add(own_output, sums.column(gemm, block));
+            for (lane, values) in values.chunks(lanes).enumerate() {
+                let output = b.add(output, lane * lanes);
+                let exists = (gemm.outputs() % gemm.tile.outputs != 0)
+                    .then(|| b.compare(Comparison::Lt, output, gemm.outputs()));
+                let guard = b.both(pixel_exists, exists);
+                let channel = b.add(first_channel, output);
+                // `y`'s first axis counts splits, the epilogue's images, of which there is one.
+                let coordinates = [Value::Int(0), channel, Value::Int(0), pixel];
+                let values = epilogue.apply(b, values.to_vec(), &coordinates, 1, guard);
+                let place = [split, channel, Value::Int(0), pixel];
+                target.store(b, y, &place, 1, &values, guard);
+            }
+        }
+    }
+}
+
+/// Where results go: `[split, o, 1, pixel]`.
+fn target(gemm: &Gemm) -> Array {
+    let (pixels, outputs) = (gemm.pixels(), gemm.y.view.dims[1]);
+    if gemm.splits > 1 {
+        let dims = vec![gemm.splits, outputs, 1, pixels];
+        return Array::f32(View { dims, strides: vec![pixels * outputs, 1, 0, outputs], offset: 0 });
+    }
+    let view = gemm.y.view.joined_pixels().expect("pixels at even distances");
+    Array { view, element: gemm.y.element }
+}
+
+/// How many neighbouring outputs are stored at once.
+fn lanes(gemm: &Gemm, target: &Array) -> usize {
+    let fits = |lanes: &usize| {
+        gemm.outputs() % lanes == 0 && target.is_vector(1, *lanes) && gemm.epilogue.is_vector(1, *lanes)
+    };
+    let element = if gemm.splits > 1 { Element::F32 } else { gemm.y.element };
+    let widest = if element == Element::F32 { LANES } else { LANES };
+    [widest, 2].into_iter().find(fits).unwrap_or(1)
+}
