@@ -103,7 +103,7 @@ impl Builder {
     ) -> Vec<Value> {
         match element {
             Element::F32 => self.load_words(space, Class::F32, count, address, guard),
-            Element::F16 if count % 2 == 0 => {
+            Element::F16 if count.is_multiple_of(2) => {
                 let words = self.load_words(space, Class::B32, count / 2, address, guard);
                 words.into_iter().flat_map(|word| self.unpack(word)).collect()
             }
@@ -183,7 +183,7 @@ impl Builder {
                 let vector = vector(values.len());
                 self.line(format_args!("st.{space_name}{vector}.f32 {address}, {};", list(values)));
             }
-            Element::F16 if values.len() % 2 == 0 => {
+            Element::F16 if values.len().is_multiple_of(2) => {
                 let words: Vec<Value> = values.chunks(2).map(|pair| self.pack(pair[0], pair[1])).collect();
                 self.store_words(space, address, &words);
             }

@@ -104,10 +104,10 @@ impl GpuFamily for Depthwise {
                     }
                     let at = b.add(origin, column);
                     let values = load(&mut b, row, at);
-                    for pixel in 0..pixels {
+                    for (pixel, sums) in sums.iter().enumerate() {
                         let Some(kx) = used(pixel) else { continue };
-                        for lane in 0..lanes {
-                            b.accumulate(sums[pixel][lane], values[lane], factors[kx][lane]);
+                        for (lane, &sum) in sums.iter().enumerate() {
+                            b.accumulate(sum, values[lane], factors[kx][lane]);
                         }
                     }
                 }
@@ -129,7 +129,8 @@ impl GpuFamily for Depthwise {
         }
         for (pixel, sums) in sums.into_iter().enumerate() {
             let column = b.add(first, pixel);
-            let guard = (ow % pixels != 0 && pixel > 0).then(|| b.compare(Comparison::Lt, column, ow));
+            let guard =
+                (!ow.is_multiple_of(pixels) && pixel > 0).then(|| b.compare(Comparison::Lt, column, ow));
             let coordinates = [image, channel, oy, column];
             let results = epilogue.apply(&mut b, sums, &coordinates, 1, guard);
             self.y.store(&mut b, y, &coordinates, 1, &results, guard);

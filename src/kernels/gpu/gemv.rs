@@ -33,7 +33,10 @@ impl Gemv {
     /// Neighbouring features that a lane reads at once.
     fn width(&self) -> usize {
         let features = self.x.view.dims[1];
-        [4, 2].into_iter().find(|&width| features % width == 0 && self.x.is_vector(1, width)).unwrap_or(1)
+        [4, 2]
+            .into_iter()
+            .find(|&width| features.is_multiple_of(width) && self.x.is_vector(1, width))
+            .unwrap_or(1)
     }
 }
 
@@ -58,7 +61,7 @@ impl GpuFamily for Gemv {
         let (thread, block) = (b.thread(), b.block(0));
         let (warp, lane) = b.div_rem(thread, LANES);
         let output = b.mad(block, WARPS, warp);
-        if self.outputs() % WARPS != 0 {
+        if !self.outputs().is_multiple_of(WARPS) {
             let beyond = b.compare(Comparison::Ge, output, self.outputs());
             b.return_if(beyond);
         }

@@ -31,7 +31,7 @@ fn sigmoid(b: &mut Builder, x: Value) -> Value {
 /// `1 - 2 / (e^2|x| + 1)` with the sign of `x`; near 0, where that cancels, the polynomial of Cephes' `tanhf`.
 fn tanh(b: &mut Builder, x: Value) -> Value {
     let squared = b.fmul(x, x);
-    let coefficients = [-5.704_988_7e-3, 2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
+    let coefficients = [-5.704_989e-3, 2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
     let mut tail = Value::Float(coefficients[0]);
     for coefficient in &coefficients[1..] {
         tail = b.fma(tail, squared, *coefficient);

@@ -49,9 +49,9 @@ impl Array {
         let View { dims, strides, offset } = &self.view;
         let others = (0..dims.len()).filter(|&other| other != axis && dims[other] > 1);
         strides[axis] == 1
-            && dims[axis] % lanes == 0
-            && offset % lanes == 0
-            && others.into_iter().all(|other| strides[other] % lanes == 0)
+            && dims[axis].is_multiple_of(lanes)
+            && offset.is_multiple_of(lanes)
+            && others.into_iter().all(|other| strides[other].is_multiple_of(lanes))
     }
 
     /// The address of the element at `coordinates`.
@@ -128,7 +128,7 @@ fn linear_thread(b: &mut Builder, count: usize) -> Value {
     let (block, thread) = (b.block(0), b.thread());
     let threads = b.threads();
     let at = b.mad(block, threads, thread);
-    if count % threads as usize != 0 {
+    if !count.is_multiple_of(threads as usize) {
         let beyond = b.compare(crate::codegen::ptx::Comparison::Ge, at, count);
         b.return_if(beyond);
     }

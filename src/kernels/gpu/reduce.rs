@@ -26,7 +26,8 @@ impl ChannelBlock {
         let (thread, block) = (b.thread(), b.block(0));
         let (warp, lane) = b.div_rem(thread, CHANNELS);
         let channel = b.mad(block, CHANNELS, lane);
-        let exists = (channels % CHANNELS != 0).then(|| b.compare(Comparison::Lt, channel, channels));
+        let exists =
+            (!channels.is_multiple_of(CHANNELS)).then(|| b.compare(Comparison::Lt, channel, channels));
         let shared = b.shared((WARPS * CHANNELS * Element::F32.bytes()) as u32);
         ChannelBlock { lane, warp, channel, exists, shared }
     }
@@ -44,7 +45,7 @@ impl ChannelBlock {
         mut visit: impl FnMut(&mut Builder, Value, Option<Value>),
     ) {
         let rounds = count.div_ceil(WARPS * UNROLL);
-        let is_whole = count % (WARPS * UNROLL) == 0;
+        let is_whole = count.is_multiple_of(WARPS * UNROLL);
         b.repeat(rounds, |b, round| {
             let first = b.mad(round, WARPS * UNROLL, self.warp);
             for step in 0..UNROLL {

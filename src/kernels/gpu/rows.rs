@@ -82,11 +82,14 @@ impl Rows {
 fn vector_lanes(axes: &[Axis], offsets: &[usize]) -> usize {
     let Some((inner, outer)) = axes.split_last() else { return 1 };
     let fits = |lanes: usize| {
-        inner.extent % lanes == 0
+        inner.extent.is_multiple_of(lanes)
             && inner.strides.last() == Some(&1)
             && (0..offsets.len()).all(|array| match inner.strides[array] {
                 0 => true,
-                1 => offsets[array] % lanes == 0 && outer.iter().all(|axis| axis.strides[array] % lanes == 0),
+                1 => {
+                    offsets[array].is_multiple_of(lanes)
+                        && outer.iter().all(|axis| axis.strides[array].is_multiple_of(lanes))
+                }
                 _ => false,
             })
     };

@@ -12,6 +12,9 @@ pub struct SoftmaxLines {
     pub epilogue: GpuEpilogue,
 }
 
+/// What is done with the element at these coordinates, where the condition holds.
+type Visit<'a> = dyn FnMut(&mut Builder, &[Value], Option<Value>) + 'a;
+
 /// Lanes of a warp.
 const LANES: usize = 32;
 /// Warps of a block.
@@ -44,7 +47,7 @@ impl GpuFamily for SoftmaxLines {
         let (thread, block) = (b.thread(), b.block(0));
         let (warp, lane) = b.div_rem(thread, LANES);
         let line = b.mad(block, threads / LANES, warp);
-        if self.lines() % (threads / LANES) != 0 {
+        if !self.lines().is_multiple_of(threads / LANES) {
             let beyond = b.compare(Comparison::Ge, line, self.lines());
             b.return_if(beyond);
         }
@@ -55,12 +58,12 @@ impl GpuFamily for SoftmaxLines {
             origin[axis] = value;
         }
         let length = dims[self.axis];
-        let each = |b: &mut Builder, visit: &mut dyn FnMut(&mut Builder, &[Value], Option<Value>)| {
+        let each = |b: &mut Builder, visit: &mut Visit| {
             b.repeat(length.div_ceil(LANES), |b, round| {
                 let mut coordinates = origin.clone();
                 coordinates[self.axis] = b.mad(round, LANES, lane);
-                let within =
-                    (length % LANES != 0).then(|| b.compare(Comparison::Lt, coordinates[self.axis], length));
+                let within = (!length.is_multiple_of(LANES))
+                    .then(|| b.compare(Comparison::Lt, coordinates[self.axis], length));
                 visit(b, &coordinates, within);
             });
         };

@@ -11,7 +11,7 @@ mod weights;
 
 use std::collections::HashMap;
 
-pub use plan::{Argument, GpuPlan, GpuPort, GpuStepPlan, Memory};
+pub use plan::{Access, Argument, GpuPlan, GpuPort, GpuStepPlan, Memory};
 pub use weights::{FilterTiles, GpuPackSource, GpuPackedArray};
 
 use super::concat::Homes;
@@ -115,7 +115,8 @@ enum Place {
 /// A step whose arguments have no addresses yet.
 struct Step {
     kernel: usize,
-    places: Vec<Place>,
+    /// Places, and how many bytes from there the kernel may reach.
+    places: Vec<(Place, usize)>,
     layers: Vec<String>,
     work: Work,
 }
@@ -171,7 +172,11 @@ impl Lowering<'_> {
             kernels.push(kernel);
             kernels.len() - 1
         });
-        let places = values.iter().map(|value| value.place).collect();
+        let reach = |value: &Value| match value.place {
+            Place::Weights(id) => self.packed[id].bytes,
+            Place::Arena { .. } => value.array.view.end() * value.array.element.bytes(),
+        };
+        let places = values.iter().map(|value| (value.place, reach(value))).collect();
         self.steps.push(Step { kernel, places, layers, work });
     }
 
@@ -277,7 +282,7 @@ impl Lowering<'_> {
             })
             .collect();
         for (at, step) in self.steps.iter().enumerate() {
-            for place in &step.places {
+            for (place, _) in &step.places {
                 if let Place::Arena { buffer, .. } = *place {
                     lifetimes[buffer].first = lifetimes[buffer].first.min(at);
                     lifetimes[buffer].last = lifetimes[buffer].last.max(at);
@@ -312,11 +317,23 @@ impl Lowering<'_> {
         };
         let input_ports = graph.inputs().iter().zip(&inputs);
         let output_ports = graph.outputs().iter().zip(&results);
-        let argument = |place: &Place| match *place {
-            Place::Arena { buffer, offset } => {
-                Argument { memory: Memory::Arena, offset: arena.offsets[buffer] * ARENA_UNIT + offset }
-            }
-            Place::Weights(id) => Argument { memory: Memory::Weights, offset: self.packed[id].offset },
+        let arguments = |step: &Step| {
+            let last = step.places.len() - 1;
+            let argument = |(at, &(place, bytes)): (usize, &(Place, usize))| {
+                let (memory, offset) = match place {
+                    Place::Arena { buffer, offset } => {
+                        (Memory::Arena, arena.offsets[buffer] * ARENA_UNIT + offset)
+                    }
+                    Place::Weights(id) => (Memory::Weights, self.packed[id].offset),
+                };
+                Argument {
+                    memory,
+                    offset,
+                    bytes,
+                    access: if at == last { Access::Write } else { Access::Read },
+                }
+            };
+            step.places.iter().enumerate().map(argument).collect()
         };
         Ok(GpuPlan {
             target: self.options.target,
@@ -328,7 +345,7 @@ impl Lowering<'_> {
                 .iter()
                 .map(|step| GpuStepPlan {
                     kernel: step.kernel,
-                    arguments: step.places.iter().map(argument).collect(),
+                    arguments: arguments(step),
                     layers: step.layers.clone(),
                     work: step.work,
                 })

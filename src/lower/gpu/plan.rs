@@ -52,6 +52,17 @@ pub struct Argument {
     pub memory: Memory,
     /// Bytes from the block's base.
     pub offset: usize,
+    /// How many bytes from there the kernel may reach.
+    pub bytes: usize,
+    pub access: Access,
+}
+
+/// What a kernel does with what an argument points to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    Read,
+    Write,
 }
 
 /// A block of device memory.

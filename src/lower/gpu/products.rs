@@ -342,7 +342,7 @@ fn fuses(l: &Lowering, x: &Value, front: &ConvStage, operands: &[NodeId], back: 
         && per_channel
         && l.constants.contains(operands[0])
         && x.array.element == l.options.precision.element()
-        && channels % lanes == 0
+        && channels.is_multiple_of(lanes)
         && x.array.is_vector(1, lanes)
 }
 

@@ -88,7 +88,7 @@ pub fn choose(product: &Product, target: Target) -> Choice {
         let tile = fitting.into_iter().find(|tile| tile.shared_bytes() <= SHARED_PER_BLOCK).unwrap_or(tile);
         let most = if product.may_split { MAX_SPLITS } else { 1 };
         let splits = (1..=most).filter(|splits| {
-            product.steps % splits == 0 && (*splits == 1 || product.steps / splits >= MIN_STEPS)
+            product.steps.is_multiple_of(*splits) && (*splits == 1 || product.steps / splits >= MIN_STEPS)
         });
         splits.map(move |splits| Choice { tile, splits, clocks: clocks(product, &tile, splits, target) })
     });

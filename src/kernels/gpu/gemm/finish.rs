@@ -2,7 +2,7 @@
 
 use super::Gemm;
 use super::multiply::{LANES, Sums};
-use crate::codegen::ptx::{Builder, Comparison, Element, Value};
+use crate::codegen::ptx::{Builder, Comparison, Value};
 use crate::kernels::View;
 use crate::kernels::gpu::Array;
 use crate::kernels::gpu::epilogue::BoundEpilogue;
@@ -24,13 +24,13 @@ pub fn store(
     let lanes = lanes(gemm, &target);
     for at in 0..sums.values.len() {
         let pixel = b.add(own_pixel, sums.row(gemm, at));
-        let pixel_exists =
-            (gemm.pixels() % gemm.tile.pixels != 0).then(|| b.compare(Comparison::Lt, pixel, gemm.pixels()));
+        let pixel_exists = (!gemm.pixels().is_multiple_of(gemm.tile.pixels))
+            .then(|| b.compare(Comparison::Lt, pixel, gemm.pixels()));
         for (block, values) in sums.values[at].chunks(LANES).enumerate() {
             let output = b.add(own_output, sums.column(gemm, block));
             for (lane, values) in values.chunks(lanes).enumerate() {
                 let output = b.add(output, lane * lanes);
-                let exists = (gemm.outputs() % gemm.tile.outputs != 0)
+                let exists = (!gemm.outputs().is_multiple_of(gemm.tile.outputs))
                     .then(|| b.compare(Comparison::Lt, output, gemm.outputs()));
                 let guard = b.both(pixel_exists, exists);
                 let channel = b.add(first_channel, output);
@@ -58,9 +58,9 @@ fn target(gemm: &Gemm) -> Array {
 /// How many neighbouring outputs are stored at once.
 fn lanes(gemm: &Gemm, target: &Array) -> usize {
     let fits = |lanes: &usize| {
-        gemm.outputs() % lanes == 0 && target.is_vector(1, *lanes) && gemm.epilogue.is_vector(1, *lanes)
+        gemm.outputs().is_multiple_of(*lanes)
+            && target.is_vector(1, *lanes)
+            && gemm.epilogue.is_vector(1, *lanes)
     };
-    let element = if gemm.splits > 1 { Element::F32 } else { gemm.y.element };
-    let widest = if element == Element::F32 { LANES } else { LANES };
-    [widest, 2].into_iter().find(fits).unwrap_or(1)
+    [LANES, 2].into_iter().find(fits).unwrap_or(1)
 }

@@ -159,7 +159,7 @@ impl Gemm {
     pub fn copies_chunks(&self) -> bool {
         let lanes = CHUNK / self.x.element.bytes();
         self.x.element == self.precision.element()
-            && self.channels() % lanes == 0
+            && self.channels().is_multiple_of(lanes)
             && self.x.is_vector(1, lanes)
     }
 

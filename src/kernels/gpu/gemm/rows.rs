@@ -72,7 +72,7 @@ impl<'a> Rows<'a> {
             let pixel = b.add(first_pixel, row);
             // Rows beyond the last pixel repeat it; their sums are not stored.
             let last = gemm.pixels() - 1;
-            let pixel = if (last + 1) % gemm.tile.pixels == 0 { pixel } else { b.min(pixel, last) };
+            let pixel = if (last + 1).is_multiple_of(gemm.tile.pixels) { pixel } else { b.min(pixel, last) };
             let (base, origin) = locate(gemm, b, x, group, pixel);
             Piece { place, exists, base, origin, depth: own_depth }
         });
@@ -94,7 +94,7 @@ impl<'a> Rows<'a> {
         let strides = &gemm.x.view.strides;
         let size = gemm.x.element.bytes();
         let window = &gemm.window;
-        let ragged = gemm.reduction() % gemm.precision.depth() != 0;
+        let ragged = !gemm.reduction().is_multiple_of(gemm.precision.depth());
         let mut guard = piece.exists;
         if gemm.kernel == [1, 1] {
             if ragged {
