@@ -7,7 +7,7 @@ use common::random_graph::{graphs, random_inputs};
 use kiln::codegen::target::InstructionSet;
 use kiln::graph::Graph;
 use kiln::interpreter;
-use kiln::kernels::conv::WeightType;
+use kiln::kernels::product::WeightType;
 use kiln::runtime::{CompileOptions, Isa, compile};
 use kiln::tensor::Tensor;
 use kiln::weights::{self, Weights};

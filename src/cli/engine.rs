@@ -6,7 +6,7 @@ use super::options::Backend;
 use super::progress::spinner;
 use crate::graph::Graph;
 use crate::interpreter;
-use crate::kernels::conv::WeightType;
+use crate::kernels::product::WeightType;
 use crate::runtime::{self, CompileOptions, Compiled, Executable};
 use crate::tensor::Tensor;
 use crate::weights::Weights;

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use super::failure::Failure;
 use crate::codegen::target::InstructionSet;
 use crate::graph::Graph;
-use crate::kernels::conv::WeightType;
+use crate::kernels::product::WeightType;
 use crate::runtime::{CompileOptions, Isa};
 use crate::weights::{self, WeightFile, Weights};
 use crate::{Error, Model};

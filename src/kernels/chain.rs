@@ -1,9 +1,10 @@
 //! Depthwise and pointwise convolution as one kernel: the map between them lives in scratch memory only.
 
 use super::Family;
-use super::conv::{Order, PackedFilter, Product, Region, Tile, WeightType, border_after, geometry, uneven};
+use super::conv::{border_after, geometry};
 use super::depthwise::{ChannelFilter, Stored};
 use super::epilogue::FusedEpilogue;
+use super::product::{Layer, Order, PackedFilter, Product, Region, Tile, WeightType, uneven};
 use super::view::{View, layout_suffix};
 use crate::codegen::vector::{Access, Affine, Builder, Kernel};
 use crate::ops::Window;
@@ -101,10 +102,7 @@ impl Family for ChainKernel {
         let pointwise_window = Window::default();
         let pointwise = Product {
             x: (&scratch, between),
-            y: (&self.y, y),
             weights,
-            bias,
-            epilogue: &pointwise_epilogue,
             filter,
             kernel: [1, 1],
             window: &pointwise_window,
@@ -118,17 +116,23 @@ impl Family for ChainKernel {
             let origin = [zero().along(block, self.rows), zero()];
             let stored = Stored { image: zero(), origin: [zero(), zero()] };
             depthwise.region(k, &image.into(), &stored, &origin, [rows, width]);
-            let region = Region {
-                x_image: zero(),
+            let layer = Layer {
+                bias: bias.clone(),
+                epilogue: &pointwise_epilogue,
+                y: (&self.y, y.clone()),
                 image: image.into(),
+                first_channel: zero(),
+                origin,
+            };
+            let region = Region {
+                image: zero(),
                 group: zero(),
-                x_origin: [zero(), zero()],
-                y_origin: origin,
+                origin: [zero(), zero()],
                 size: [rows, width],
                 first_channel: zero(),
                 channels: outputs,
             };
-            pointwise.region(k, &region);
+            pointwise.region(k, &region, &layer);
         });
         k.finish()
     }

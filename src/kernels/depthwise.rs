@@ -1,8 +1,9 @@
 //! Depthwise convolution: each channel with its own filter, vectors along the channels.
 
 use super::Family;
-use super::conv::{border_after, geometry, input_origin, stretches, sum, uneven};
+use super::conv::{border_after, geometry, input_origin};
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
+use super::product::{stretches, sum, uneven};
 use super::view::{View, layout_suffix};
 use crate::codegen::vector::{Access, Address, Affine, Builder, Kernel, Reg};
 use crate::ops::Window;

@@ -19,6 +19,7 @@ pub mod lrn;
 pub mod math;
 mod nest;
 pub mod pool;
+pub mod product;
 mod reduce;
 pub mod softmax;
 pub mod view;

@@ -6,8 +6,8 @@
 //! back under the epilogue.
 
 use super::Family;
-use super::conv::{Order, PackedFilter, Product, Region, Tile, WeightType, stretches, sum, uneven};
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
+use super::product::{Layer, Order, PackedFilter, Product, Region, Tile, WeightType, stretches, sum, uneven};
 use super::view::{View, layout_suffix};
 use crate::codegen::vector::{Access, Address, Affine, Builder, Kernel, Reg};
 use crate::ops::Window;
@@ -142,10 +142,7 @@ impl Family for WinogradKernel {
         let no_epilogue = EpilogueBuffers::default();
         let product = Product {
             x: (&before, before_base.clone()),
-            y: (&after, after_base.clone()),
             weights,
-            bias: zeros,
-            epilogue: &no_epilogue,
             filter,
             kernel: [1, 1],
             window: &window,
@@ -156,7 +153,7 @@ impl Family for WinogradKernel {
             kernel: self,
             x: (&self.x, x),
             before: (&before, before_base),
-            after: (&after, after_base),
+            after: (&after, after_base.clone()),
             y: (&self.y, y),
             bias,
             epilogue: &epilogue,
@@ -172,17 +169,23 @@ impl Family for WinogradKernel {
             uneven(k, channel_block, outputs, self.channels, |k, channels| {
                 let first_channel = Affine::default().along(channel_block, self.channels);
                 k.repeat(PRODUCTS, |k, index| {
+                    let layer = Layer {
+                        bias: zeros.at(&index.into(), filter.panels() * filter.panel_width),
+                        epilogue: &no_epilogue,
+                        y: (&after, after_base.clone()),
+                        image: Affine::default(),
+                        first_channel: Affine::from(index).times(outputs),
+                        origin: Default::default(),
+                    };
                     let region = Region {
-                        x_image: Affine::default(),
                         image: Affine::default(),
                         group: index.into(),
-                        x_origin: Default::default(),
-                        y_origin: Default::default(),
+                        origin: Default::default(),
                         size: [1, rows.div_ceil(TILE) * self.columns()],
                         first_channel: first_channel.clone(),
                         channels,
                     };
-                    product.region(k, &region);
+                    product.region(k, &region, &layer);
                 });
                 stages.transform_output(k, &place, &first_channel, channels);
             });

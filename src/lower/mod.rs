@@ -22,7 +22,7 @@ pub use weights::{PackSource, PackedArray};
 
 use crate::codegen::target::InstructionSet;
 use crate::graph::{Graph, NodeId};
-use crate::kernels::conv::WeightType;
+use crate::kernels::product::WeightType;
 use crate::kernels::{Family, KernelSpec};
 use crate::tensor::Shape;
 

@@ -4,9 +4,10 @@ use super::tiles::{self, Product};
 use super::{Binding, LowerError, Lowering, PackSource, Value, Work};
 use crate::graph::NodeId;
 use crate::kernels::chain::ChainKernel;
-use crate::kernels::conv::{ConvKernel, PackedFilter, WeightType};
+use crate::kernels::conv::ConvKernel;
 use crate::kernels::depthwise::DepthwiseKernel;
 use crate::kernels::elementwise::{ElementFunction, Elementwise};
+use crate::kernels::product::{PackedFilter, WeightType};
 use crate::kernels::{FusedEpilogue, FusedStep, KernelSpec, View};
 use crate::ops::{Conv, ConvChain, Epilogue, EpilogueStep, Op, Window};
 

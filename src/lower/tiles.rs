@@ -1,7 +1,8 @@
 //! Register tiles and blocks, chosen for each shape by a model of the core.
 
 use crate::codegen::target::InstructionSet;
-use crate::kernels::conv::{Blocking, Order, Tile};
+use crate::kernels::conv::Blocking;
+use crate::kernels::product::{Order, Tile};
 use crate::kernels::winograd;
 
 /// The matrix product that a convolution is: `rows · columns` output pixels × `outputs` channels of one group,

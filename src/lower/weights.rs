@@ -6,7 +6,7 @@ use std::sync::Arc;
 use half::f16;
 
 use crate::graph::{Graph, NodeId};
-use crate::kernels::conv::{PackedFilter, WeightType};
+use crate::kernels::product::{PackedFilter, WeightType};
 use crate::kernels::winograd;
 use crate::tensor::Tensor;
 

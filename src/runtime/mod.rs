@@ -14,7 +14,7 @@ pub(crate) use kernel_runner::KernelRunner;
 use crate::codegen::module::CodegenFailure;
 use crate::codegen::target::InstructionSet;
 use crate::interpreter::EvaluateError;
-use crate::kernels::conv::WeightType;
+use crate::kernels::product::WeightType;
 use crate::lower::gpu::GpuLowerError;
 use crate::lower::{LowerError, LowerOptions};
 use crate::passes::PassError;
