@@ -168,7 +168,7 @@ fn axis_name(dims: &[usize], axis: usize) -> char {
 const CACHE_PERIOD: usize = 512;
 
 /// Elements of a cache line.
-const CACHE_LINE: usize = 16;
+pub(super) const CACHE_LINE: usize = 16;
 
 /// What a kernel's name says of its arrays' layouts: nothing where all are channels-last (or not images) and
 /// without gaps, else each one's [`View::layout`].

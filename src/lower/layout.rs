@@ -138,10 +138,10 @@ impl Layout {
     /// Makes room around what `id` reads for its padding.
     fn widen_border(&mut self, graph: &Graph, id: NodeId) {
         let padding = match &graph.node(id).op {
-            Op::Conv(conv) if self.winograd.contains_key(&id) => {
-                winograd::border(graph, id, conv.window.padding)
-            }
-            Op::Conv(conv) => conv.window.padding,
+            Op::Conv(conv) => match self.winograd(id) {
+                Some(plan) => winograd::border(graph, id, plan.method, conv.window.padding),
+                None => conv.window.padding,
+            },
             Op::ConvChain(chain) => chain.stages[0].conv.window.padding,
             _ => return,
         };

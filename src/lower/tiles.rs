@@ -3,7 +3,7 @@
 use crate::codegen::target::InstructionSet;
 use crate::kernels::conv::Blocking;
 use crate::kernels::product::{Order, Tile};
-use crate::kernels::winograd;
+use crate::kernels::winograd::Method;
 
 /// The matrix product that a convolution is: `rows · columns` output pixels × `outputs` channels of one group,
 /// `reduction` products for each.
@@ -148,6 +148,7 @@ pub fn depthwise_columns(width: usize, kernel_width: usize, target: InstructionS
 /// How a Winograd convolution is cut up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WinogradPlan {
+    pub method: Method,
     /// The register tile of the products.
     pub tile: Tile,
     /// Rows of tiles of one grid point.
@@ -159,8 +160,8 @@ pub struct WinogradPlan {
 /// Elements of transformed input and output that a grid point keeps: half of a 1 MB cache, or all of a small image.
 const TRANSFORMED_ELEMENTS: usize = 160 * 1024;
 
-/// Cycles to transform one vector of channels of a tile, forth or back.
-const TRANSFORM_CYCLES: f64 = 150.0;
+/// Cycles to transform one vector of channels, forth or back, for each product of a tile.
+const TRANSFORM_CYCLES: f64 = 4.0;
 
 /// Bytes of weights that arrive each cycle from beyond the second-level cache, about.
 const WEIGHT_BYTES_PER_CYCLE: f64 = 6.0;
@@ -169,14 +170,23 @@ const WEIGHT_BYTES_PER_CYCLE: f64 = 6.0;
 /// direct convolution by a tenth.
 pub fn choose_winograd(product: &Product, target: InstructionSet) -> Option<WinogradPlan> {
     let lanes = target.lanes();
-    let channels = product.reduction / 9;
-    if channels < lanes.min(8) || product.outputs < lanes.min(8) {
+    if product.reduction / 9 < lanes.min(8) || product.outputs < lanes.min(8) {
         return None;
     }
-    let columns = product.columns.div_ceil(winograd::TILE);
-    let tile_rows = product.rows.div_ceil(winograd::TILE);
-    let per_row = columns * winograd::PRODUCTS * (channels + product.outputs);
-    let weights = winograd::PRODUCTS * channels * product.outputs;
+    let plans = Method::ALL.map(|method| winograd_plan(product, method, target));
+    let (cycles, plan) = plans.into_iter().min_by(|a, b| a.0.total_cmp(&b.0))?;
+    (cycles <= 0.9 * self::cycles(product, choose_tile(product, target), target)).then_some(plan)
+}
+
+/// The best plan by one method, and its cycles.
+fn winograd_plan(product: &Product, method: Method, target: InstructionSet) -> (f64, WinogradPlan) {
+    let lanes = target.lanes();
+    let channels = product.reduction / 9;
+    let [tile_rows, columns] =
+        [product.rows.div_ceil(method.rows.outputs()), product.columns.div_ceil(method.columns.outputs())];
+    let products = method.products();
+    let per_row = columns * products * (channels + product.outputs);
+    let weights = products * channels * product.outputs;
     // Weights that do not stay in the cache are read again for each block, so blocks are then as large as sensible.
     let budget =
         if weights <= 2 * RESIDENT_WEIGHTS { TRANSFORMED_ELEMENTS } else { 2 * TRANSFORMED_ELEMENTS };
@@ -190,27 +200,23 @@ pub fn choose_winograd(product: &Product, target: InstructionSet) -> Option<Wino
     };
     let tile = choose_tile(&tiles, target);
     let blocks = tile_rows.div_ceil(rows) as f64;
-    let transforms = (tile_rows * columns) as f64
+    let transforms = (tile_rows * columns * products) as f64
         * ((channels + product.outputs) as f64 / lanes as f64).ceil()
         * TRANSFORM_CYCLES;
-    let arithmetic = winograd::PRODUCTS as f64 * blocks * cycles(&tiles, tile, target);
+    let arithmetic = products as f64 * blocks * cycles(&tiles, tile, target);
     let streaming = if weights <= RESIDENT_WEIGHTS {
         0.0
     } else {
         blocks * weights as f64 * 4.0 / WEIGHT_BYTES_PER_CYCLE
     };
-    let direct_tile = choose_tile(product, target);
-    let direct = cycles(product, direct_tile, target);
-    if transforms + arithmetic.max(streaming) > 0.9 * direct {
-        return None;
-    }
     // Few blocks are divided by output channels, so that threads share them; each transforms the input again.
     let panel = tile.vectors * lanes;
     let panels = product.outputs.div_ceil(panel);
     let wanted = (4 / (blocks as usize).max(1)).clamp(1, panels);
     let parts =
         (1..=wanted).rev().find(|parts| panels.is_multiple_of(*parts) && (parts % 2 == 0 || wanted == 1));
-    Some(WinogradPlan { tile, rows, channels: panels.div_ceil(parts.unwrap_or(wanted)) * panel })
+    let channels = panels.div_ceil(parts.unwrap_or(wanted)) * panel;
+    (transforms + arithmetic.max(streaming), WinogradPlan { method, tile, rows, channels })
 }
 
 /// How many of `rows` each block takes, at most `most`: blocks of like size, an even number of them if more than one.

@@ -7,7 +7,7 @@ use half::f16;
 
 use crate::graph::{Graph, NodeId};
 use crate::kernels::product::{PackedFilter, WeightType};
-use crate::kernels::winograd;
+use crate::kernels::winograd::Method;
 use crate::tensor::Tensor;
 
 /// An array in the weights' memory.
@@ -31,6 +31,7 @@ pub enum PackSource {
     /// `[o, c, 3, 3]` transformed for Winograd's method: a group of panels for each product.
     Winograd {
         weight: NodeId,
+        method: Method,
         packed: PackedFilter,
     },
     /// `[o]` as panels; zeros where there is no bias.
@@ -118,7 +119,9 @@ impl PackSource {
                     pack_halves(&whole, target);
                 }
             },
-            PackSource::Winograd { weight, packed } => pack_winograd(values[weight].data(), packed, target),
+            PackSource::Winograd { weight, method, packed } => {
+                pack_winograd(values[weight].data(), *method, packed, target)
+            }
             PackSource::Bias { bias: Some(bias), packed } => {
                 let width = packed.panels() * packed.panel_width;
                 let groups = values[bias].data().chunks_exact(packed.outputs);
@@ -186,15 +189,14 @@ fn norm_scale(scale: f32, variance: f32, epsilon: u32) -> f64 {
 }
 
 /// `[o][c][3][3]` to `[product][panel][c][panel_width]`, each filter `g` as `G g Gᵀ`.
-fn pack_winograd(weight: &[f32], packed: &PackedFilter, target: &mut [f32]) {
+fn pack_winograd(weight: &[f32], method: Method, packed: &PackedFilter, target: &mut [f32]) {
     let PackedFilter { outputs, reduction: channels, panel_width, .. } = *packed;
     let group = packed.panels() * panel_width * channels;
     for output in 0..outputs {
         let first = output / panel_width * panel_width * channels + output % panel_width;
         for channel in 0..channels {
             let filter = &weight[(output * channels + channel) * 9..][..9];
-            let transformed = winograd::transform_filter(filter);
-            for (product, value) in transformed.into_iter().enumerate() {
+            for (product, value) in method.transform_filter(filter).enumerate() {
                 target[product * group + first + channel * panel_width] = value;
             }
         }

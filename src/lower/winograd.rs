@@ -5,7 +5,7 @@ use super::tiles::{self, WinogradPlan};
 use super::{Lowering, PackSource, Value, Work};
 use crate::codegen::target::InstructionSet;
 use crate::graph::{Graph, NodeId};
-use crate::kernels::winograd::{self, WinogradKernel};
+use crate::kernels::winograd::{self, Method, WinogradKernel};
 use crate::kernels::{FusedEpilogue, KernelSpec};
 use crate::ops::{Conv, Op, Window};
 
@@ -22,10 +22,10 @@ pub fn plan(graph: &Graph, id: NodeId, target: InstructionSet) -> Option<Winogra
 }
 
 /// The border that a Winograd convolution wants around what it reads.
-pub fn border(graph: &Graph, id: NodeId, padding: [usize; 4]) -> [usize; 4] {
+pub fn border(graph: &Graph, id: NodeId, method: Method, padding: [usize; 4]) -> [usize; 4] {
     let x = graph.shape(graph.operands(id)[0]).dims();
     let y = graph.shape(id).dims();
-    winograd::border(padding, [x[2], x[3]], [y[2], y[3]])
+    winograd::border(method, padding, [x[2], x[3]], [y[2], y[3]])
 }
 
 /// Lowers a convolution as planned.
@@ -48,13 +48,14 @@ pub fn lower(
         y: y.view.clone(),
         window,
         epilogue,
+        method: plan.method,
         tile: plan.tile,
         order: tiles::choose_order(&implicit_product([1, plan.rows], outputs, channels, [1, 1], &window)),
         rows: plan.rows,
         channels: plan.channels,
     };
     let packed = kernel.packed_filter(l.lanes());
-    let weights = l.pack(PackSource::Winograd { weight: filter.weight, packed });
+    let weights = l.pack(PackSource::Winograd { weight: filter.weight, method: plan.method, packed });
     let zeros = l.pack(PackSource::Zeros { elements: packed.bias_elements() });
     let bias = l.pack_bias(filter.bias, outputs);
     let work = Work {
