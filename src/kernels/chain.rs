@@ -4,7 +4,7 @@ use super::Family;
 use super::conv::{border_after, geometry};
 use super::depthwise::{ChannelFilter, Stored};
 use super::epilogue::FusedEpilogue;
-use super::product::{Layer, Order, PackedFilter, Product, Region, Tile, WeightType, uneven};
+use super::product::{Layer, Order, PackedFilter, Product, Region, Then, Tile, WeightType, uneven};
 use super::view::{View, layout_suffix};
 use crate::codegen::vector::{Access, Affine, Builder, Kernel};
 use crate::ops::Window;
@@ -108,6 +108,7 @@ impl Family for ChainKernel {
             window: &pointwise_window,
             tile: self.tile,
             order: self.order,
+            then: Then::Done,
         };
         let image = k.grid(0, images);
         let block = k.grid(1, height.div_ceil(self.rows));

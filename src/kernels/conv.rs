@@ -2,7 +2,7 @@
 
 use super::Family;
 use super::epilogue::FusedEpilogue;
-use super::product::{Layer, Order, PackedFilter, Product, Region, Tile, WeightType, uneven};
+use super::product::{Layer, Order, PackedFilter, Product, Region, Then, Tile, WeightType, uneven};
 use super::view::{View, layout_suffix};
 use crate::codegen::vector::{Access, Affine, Builder, Kernel};
 use crate::ops::Window;
@@ -108,6 +108,7 @@ impl Family for ConvKernel {
             window: &self.window,
             tile: self.tile,
             order: self.order,
+            then: Then::NextPanel,
         };
         let [images, _, height, width] = self.y.dims[..] else { unreachable!("rank 4") };
         let along_rows = height > 1;

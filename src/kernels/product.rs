@@ -5,7 +5,7 @@
 //! of zeros in the input's view, so no tile tests for edges.
 
 use super::epilogue::EpilogueBuffers;
-use super::view::View;
+use super::view::{CACHE_LINE, View};
 use crate::codegen::clif;
 use crate::codegen::vector::{Address, Affine, Builder, Index, Reg};
 use crate::ops::Window;
@@ -169,7 +169,23 @@ pub(super) struct Product<'a> {
     pub window: &'a Window,
     pub tile: Tile,
     pub order: Order,
+    /// What follows once all pixels have passed the group's weights.
+    pub then: Then,
 }
+
+/// What follows a product in its kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Then {
+    /// Nothing that reads weights which have not just been read.
+    Done,
+    /// The same with other weights: those of the next group.
+    NextGroup,
+    /// Weights are read once in all: panel after panel.
+    NextPanel,
+}
+
+/// Elements of weights that stay in the second-level cache while blocks of pixels pass.
+pub const RESIDENT_WEIGHTS: usize = 96 * 1024;
 
 /// What the sums of a product start from, and what becomes of them.
 pub(super) trait Ends {
@@ -238,6 +254,8 @@ struct Place {
     pixel: [Affine; 2],
     rows: usize,
     columns: usize,
+    /// The number of the tile among those of the region's pixels.
+    number: Affine,
     /// First output channel, within the group.
     channel: Affine,
     channels: usize,
@@ -282,6 +300,10 @@ impl Product<'_> {
             pixel: offset.map(Affine::clone),
             rows: row.extent,
             columns: column.extent,
+            number: sum(
+                &row.start.divided_by(self.tile.rows).times(region.size[1].div_ceil(self.tile.columns)),
+                &column.start.divided_by(self.tile.columns),
+            ),
             channel: channel.start,
             channels: channel.extent,
         }
@@ -340,6 +362,7 @@ impl Product<'_> {
             .weights
             .at(&region.group, self.filter.panels() * panel)
             .at(&place.channel.divided_by(self.filter.panel_width), panel);
+        let ahead = self.ahead(region, place, &weights);
         let Window { stride, dilation, .. } = self.window;
         let displacements: Vec<usize> = pixels
             .iter()
@@ -353,6 +376,7 @@ impl Product<'_> {
         k.repeat(kh, |k, ky| {
             let x = x.along(ky, dilation[0] * row_stride);
             let weights = weights.along(ky, kw * channels * row);
+            let ahead = ahead.along(ky, kw * channels);
             let unroll = unroll(k.lanes());
             if taps * run <= MAX_UNROLLED && unroll > 1 {
                 for at in 0..taps * run {
@@ -365,9 +389,11 @@ impl Product<'_> {
             k.repeat(taps, |k, kx| {
                 let x = x.along(kx, dilation[1] * pixel_stride);
                 let weights = weights.along(kx, run * row);
+                let ahead = ahead.along(kx, run);
                 k.repeat(run / unroll, |k, channel| {
                     let x = x.along(channel, unroll * channel_stride);
                     let weights = weights.along(channel, unroll * row);
+                    ahead.along(channel, unroll).prefetch(k, unroll);
                     for unrolled in 0..unroll {
                         step(k, &x.plus(unrolled * channel_stride), &weights.plus(unrolled * row));
                     }
@@ -378,6 +404,25 @@ impl Product<'_> {
             });
         });
     }
+
+    /// What a tile brings nearer: its share of the panel that is wanted once all pixels have passed this one. Where no
+    /// second tile passes, the reads follow each other in memory, and the core has seen them coming.
+    fn ahead(&self, region: &Region, place: &Place, weights: &Address) -> Ahead {
+        let panel = self.filter.row_elements() * self.filter.reduction;
+        let distance = match (self.order, self.then) {
+            (Order::Panels, Then::NextPanel | Then::NextGroup) => panel,
+            (Order::Pixels, Then::NextGroup) => self.filter.panels() * panel,
+            (_, Then::Done) | (Order::Pixels, Then::NextPanel) => 0,
+        };
+        let tiles = region.size[0].div_ceil(self.tile.rows) * region.size[1].div_ceil(self.tile.columns);
+        if distance == 0 || tiles == 1 || self.filter.elements() <= RESIDENT_WEIGHTS {
+            return Ahead { at: weights.clone(), elements: 0 };
+        }
+        let elements = self.filter.row_elements().div_ceil(tiles);
+        let at = weights.plus(distance).at(&place.number, elements * self.filter.reduction);
+        Ahead { at, elements }
+    }
+
     /// One step of the reduction: one input element of each pixel times one row of the weights' panel.
     fn multiply_add(
         &self,
@@ -398,6 +443,29 @@ impl Product<'_> {
             for (&accumulator, &weight) in registers.iter().zip(&row) {
                 k.accumulate(accumulator, element, weight);
             }
+        }
+    }
+}
+
+/// Weights to be brought nearer while a tile is computed.
+struct Ahead {
+    at: Address,
+    /// Elements for each step of the reduction; none where nothing is to be brought.
+    elements: usize,
+}
+
+impl Ahead {
+    /// Moved on by `steps` for each round of a loop.
+    fn along(&self, index: Index, steps: usize) -> Self {
+        let at =
+            if self.elements == 0 { self.at.clone() } else { self.at.along(index, steps * self.elements) };
+        Ahead { at, elements: self.elements }
+    }
+
+    /// Asks for the lines of `steps` steps.
+    fn prefetch(&self, k: &mut Builder, steps: usize) {
+        for line in 0..(steps * self.elements).div_ceil(CACHE_LINE) {
+            k.prefetch(self.at.plus(line * CACHE_LINE));
         }
     }
 }

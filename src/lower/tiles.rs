@@ -2,7 +2,7 @@
 
 use crate::codegen::target::InstructionSet;
 use crate::kernels::conv::Blocking;
-use crate::kernels::product::{Order, Tile};
+use crate::kernels::product::{Order, RESIDENT_WEIGHTS, Tile};
 use crate::kernels::winograd::Method;
 
 /// The matrix product that a convolution is: `rows · columns` output pixels × `outputs` channels of one group,
@@ -26,9 +26,6 @@ const BLOCK_ELEMENTS: usize = 64 * 1024;
 /// Multiply-adds for each weight that a core computes in the time in which it arrives from memory: at 100 GFLOP/s and
 /// 12 GB/s.
 const MEMORY_BOUND_PIXELS: usize = 16;
-
-/// Elements of weights that stay in the second-level cache while blocks of pixels pass.
-const RESIDENT_WEIGHTS: usize = 96 * 1024;
 
 /// The tile with the fewest cycles over the whole output, remainders included.
 pub fn choose_tile(product: &Product, target: InstructionSet) -> Tile {

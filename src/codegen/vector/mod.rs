@@ -197,7 +197,7 @@ pub enum Inst {
         at: Address,
         lanes: usize,
     },
-    /// A hint that the line at `at` is read soon.
+    /// A hint that the line at `at` is read soon: brings it to the second-level cache.
     Prefetch {
         at: Address,
     },

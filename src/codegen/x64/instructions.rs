@@ -59,7 +59,7 @@ impl Function<'_> {
             }
             Inst::Prefetch { at } => {
                 let at = self.address(at, false);
-                self.asm.push(Instruction::with1(Code::Prefetcht0_m8, at));
+                self.asm.push(Instruction::with1(Code::Prefetcht1_m8, at));
             }
             _ => unreachable!("{inst:?} has a result"),
         }

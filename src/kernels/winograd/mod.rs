@@ -11,7 +11,9 @@ pub use transform::{Method, Transform};
 
 use super::Family;
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
-use super::product::{Layer, Order, PackedFilter, Product, Region, Tile, WeightType, stretches, sum, uneven};
+use super::product::{
+    Layer, Order, PackedFilter, Product, Region, Then, Tile, WeightType, stretches, sum, uneven,
+};
 use super::view::{CACHE_LINE, View, layout_suffix};
 use crate::codegen::vector::{Access, Address, Affine, Builder, Kernel, Reg};
 use crate::ops::Window;
@@ -127,6 +129,7 @@ impl Family for WinogradKernel {
             window: &window,
             tile: self.tile,
             order: self.order,
+            then: Then::NextGroup,
         };
         let stages = Stages {
             kernel: self,
