@@ -7,7 +7,9 @@ use common::random_graph::{graphs, random_inputs};
 use kiln::codegen::target::InstructionSet;
 use kiln::graph::Graph;
 use kiln::interpreter;
+use kiln::kernels::KernelSpec;
 use kiln::kernels::product::WeightType;
+use kiln::lower::lower;
 use kiln::runtime::{CompileOptions, Isa, compile};
 use kiln::tensor::Tensor;
 use kiln::weights::{self, Weights};
@@ -94,6 +96,25 @@ fn the_corpus_holds_the_shipped_models() {
     }
     let missing: Vec<String> = missing.iter().map(Problem::to_string).collect();
     assert!(missing.is_empty(), "not in the corpus (KILN_BLESS=1 adds them):\n{}", missing.join("\n"));
+}
+
+/// Without this, a method that the model of the core no longer chooses would go untested unnoticed.
+#[test]
+fn the_corpus_needs_each_of_winograds_methods() {
+    for target in InstructionSet::ALL {
+        let options = CompileOptions::default().lowering(target);
+        let mut methods: Vec<_> = corpus()
+            .iter()
+            .flat_map(|problem| lower(&problem.graph(), options).expect("the corpus can be lowered").kernels)
+            .filter_map(|kernel| match kernel {
+                KernelSpec::Winograd(kernel) => Some(kernel.method.tile()),
+                _ => None,
+            })
+            .collect();
+        methods.sort();
+        methods.dedup();
+        assert_eq!(methods, [[2, 2], [4, 2], [4, 4]], "{target}");
+    }
 }
 
 #[test]

@@ -31,7 +31,10 @@ pub fn lower_node(l: &mut Lowering, id: NodeId) -> Result<(), LowerError> {
         Op::Unary(unary) => elementwise(l, id, ElementFunction::Unary(unary.function), &own, &extra),
         Op::Binary(binary) => elementwise(l, id, ElementFunction::Binary(binary.function), &own, &extra),
         Op::ScaleShift(_) => scale_shift(l, id, &own, &extra),
-        Op::Identity(_) => alias(l, id, own[0]),
+        Op::Identity(_) => {
+            let x = l.value(own[0]);
+            take_over(l, id, x);
+        }
         Op::Concat(concat) => concatenation(l, id, concat.axis, &own),
         Op::Reshape(_) => reshape(l, id, own[0]),
         Op::Transpose(transpose) => {
@@ -60,12 +63,20 @@ pub fn lower_output(l: &mut Lowering, position: usize, id: NodeId) -> Result<(),
 fn input(l: &mut Lowering, id: NodeId) {
     let position = l.graph.inputs().iter().position(|&input| input == id).expect("an input of the graph");
     let given = Value { view: View::row_major(l.graph.shape(id)), binding: Binding::Input(position) };
-    let wanted = l.layout.view(l.graph, id);
-    if same_memory(&wanted, &given.view) && l.layout.home(id).0 == id {
-        l.values.insert(id, given);
+    take_over(l, id, given);
+}
+
+/// Makes an existing array the value of a node: in place where it lies as the node's readers want it, and copied
+/// otherwise.
+fn take_over(l: &mut Lowering, id: NodeId, existing: Value) {
+    let in_place = same_memory(&l.layout.view(l.graph, id), &existing.view)
+        && l.layout.home(id).0 == id
+        && l.layout.border(id) == [0; 4];
+    if in_place {
+        l.values.insert(id, existing);
     } else {
         let y = l.allocate(id);
-        l.copy(id, &given, &y);
+        l.copy(id, &existing, &y);
     }
 }
 
@@ -174,12 +185,6 @@ pub(super) fn bindings(values: &[Value]) -> impl Iterator<Item = Binding> + '_ {
     values.iter().map(|value| value.binding)
 }
 
-/// `id` is `x` under another name and shape.
-fn alias(l: &mut Lowering, id: NodeId, x: NodeId) {
-    let value = l.value(x);
-    l.values.insert(id, value);
-}
-
 fn reshape(l: &mut Lowering, id: NodeId, x: NodeId) {
     let shape = l.graph.shape(id);
     let source = l.row_major(x);
@@ -187,12 +192,7 @@ fn reshape(l: &mut Lowering, id: NodeId, x: NodeId) {
         view: View { offset: source.view.offset, ..View::row_major(shape) },
         binding: source.binding,
     };
-    if same_memory(&l.layout.view(l.graph, id), &reshaped.view) && l.layout.home(id).0 == id {
-        l.values.insert(id, reshaped);
-    } else {
-        let y = l.allocate(id);
-        l.copy(id, &reshaped, &y);
-    }
+    take_over(l, id, reshaped);
 }
 
 fn concatenation(l: &mut Lowering, id: NodeId, axis: usize, operands: &[NodeId]) {

@@ -171,7 +171,7 @@ pub(super) struct Launch {
 
 impl Executable {
     fn new(compiled: Compiled, mut weights: Memory, timings: CompileTimings) -> Result<Self, CompileError> {
-        let plan = &compiled.plan;
+        let (plan, graph) = (&compiled.plan, &compiled.graph);
         let mut arena = Memory::zeroed(plan.arena.elements)?;
         let scratch: Result<Vec<Memory>, _> =
             (0..compiled.threads.max(1)).map(|_| Memory::zeroed(plan.scratch_elements)).collect();
@@ -185,6 +185,13 @@ impl Executable {
             launches.push(Launch { function, grid: kernels[step.kernel].grid(), table: tables[0].len() });
             assert_eq!(kernels[step.kernel].buffers.len(), step.bindings.len(), "{:?}", step.layers);
             for (&binding, buffer) in step.bindings.iter().zip(&kernels[step.kernel].buffers) {
+                // What `execute` relies on where a kernel works on the caller's arrays.
+                let given = match binding {
+                    Binding::Input(position) => graph.shape(plan.inputs[position]).elements(),
+                    Binding::Output(position) => graph.shape(plan.outputs[position]).elements(),
+                    Binding::Arena(_) | Binding::Weights(_) | Binding::Scratch => usize::MAX,
+                };
+                assert!(buffer.elements <= given, "{:?} reaches beyond the caller's array", step.layers);
                 if matches!(binding, Binding::Input(_) | Binding::Output(_)) {
                     ports.push((tables[0].len(), binding));
                 }
@@ -200,7 +207,6 @@ impl Executable {
         }
         let port =
             |name: &str, id: NodeId| Port { name: name.to_owned(), shape: compiled.graph.shape(id).clone() };
-        let graph = &compiled.graph;
         let inputs = graph.inputs().iter().map(|&id| port(&graph.node(id).name, id)).collect();
         let outputs = graph.outputs().iter().map(|output| port(&output.name, output.node)).collect();
         let steps = plan
