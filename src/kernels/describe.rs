@@ -1,7 +1,7 @@
 //! What tables say of a kernel beside its name.
 
-use super::conv::Tile;
-use super::winograd::{PRODUCTS, TILE};
+use super::product::Tile;
+use super::winograd::{Method, Transform};
 use super::{ElementFunction, KernelSpec};
 
 impl KernelSpec {
@@ -19,7 +19,12 @@ impl KernelSpec {
             KernelSpec::Lrn(_) => "lrn",
             KernelSpec::Pool(_) => "pool",
             KernelSpec::Softmax(_) => "softmax",
-            KernelSpec::Winograd(_) => "winograd4x4",
+            KernelSpec::Winograd(kernel) => match kernel.method {
+                Method { rows: Transform::F4, columns: Transform::F4 } => "winograd4x4",
+                Method { rows: Transform::F4, columns: Transform::F2 } => "winograd4x2",
+                Method { rows: Transform::F2, columns: Transform::F4 } => "winograd2x4",
+                Method { rows: Transform::F2, columns: Transform::F2 } => "winograd2x2",
+            },
         }
     }
 
@@ -52,8 +57,9 @@ impl KernelSpec {
         match self {
             KernelSpec::Winograd(kernel) => {
                 let [n, o, h, w] = kernel.y.dims[..] else { unreachable!("rank 4") };
-                let tiles = n * h.div_ceil(TILE) * w.div_ceil(TILE);
-                (tiles * PRODUCTS * o * kernel.x.dims[1]) as u64
+                let [height, width] = kernel.method.tile();
+                let tiles = n * h.div_ceil(height) * w.div_ceil(width);
+                (tiles * kernel.method.products() * o * kernel.x.dims[1]) as u64
             }
             _ => self.multiply_adds(),
         }
