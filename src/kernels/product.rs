@@ -405,17 +405,20 @@ impl Product<'_> {
         });
     }
 
-    /// What a tile brings nearer: its share of the panel that is wanted once all pixels have passed this one. Where no
-    /// second tile passes, the reads follow each other in memory, and the core has seen them coming.
+    /// What a tile brings nearer: its share of the panel that is wanted once all pixels have passed this one, or
+    /// where no second tile passes, the rows of this one that are wanted soon. One long run of rows, as of a dense layer,
+    /// is left to the core's own prefetcher.
     fn ahead(&self, region: &Region, place: &Place, weights: &Address) -> Ahead {
         let panel = self.filter.row_elements() * self.filter.reduction;
+        let tiles = region.size[0].div_ceil(self.tile.rows) * region.size[1].div_ceil(self.tile.columns);
         let distance = match (self.order, self.then) {
+            (_, Then::NextGroup) if tiles == 1 => SOON * self.filter.row_elements(),
+            _ if tiles == 1 => 0,
             (Order::Panels, Then::NextPanel | Then::NextGroup) => panel,
             (Order::Pixels, Then::NextGroup) => self.filter.panels() * panel,
             (_, Then::Done) | (Order::Pixels, Then::NextPanel) => 0,
         };
-        let tiles = region.size[0].div_ceil(self.tile.rows) * region.size[1].div_ceil(self.tile.columns);
-        if distance == 0 || tiles == 1 || self.filter.elements() <= RESIDENT_WEIGHTS {
+        if distance == 0 || self.filter.elements() <= RESIDENT_WEIGHTS {
             return Ahead { at: weights.clone(), elements: 0 };
         }
         let elements = self.filter.row_elements().div_ceil(tiles);
@@ -446,6 +449,10 @@ impl Product<'_> {
         }
     }
 }
+
+/// Rows of weights that are brought nearer at a time: what a core multiplies with while a line arrives from memory, and
+/// somewhat more than its own prefetcher looks ahead.
+const SOON: usize = 64;
 
 /// Weights to be brought nearer while a tile is computed.
 struct Ahead {

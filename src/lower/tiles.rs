@@ -106,7 +106,8 @@ pub fn choose_blocking(product: &Product, tile: Tile, target: InstructionSet, im
     };
     let weights = product.outputs * product.reduction;
     let total = product.rows * product.columns * weights;
-    let points = (total / GRAIN).clamp(1, 64);
+    let pieces = if weights_bind(product) { weights / STREAMED_ELEMENTS } else { total / GRAIN };
+    let points = pieces.clamp(1, 64);
     let footprint = across * (product.input_per_pixel + product.outputs.min(panel));
     let fitting = (BLOCK_ELEMENTS / footprint.max(1)).max(1);
     if weights <= RESIDENT_WEIGHTS || extent > 4 * fitting {
