@@ -9,6 +9,7 @@ use crate::dsl::Diagnostics;
 use crate::interpreter::EvaluateError;
 use crate::lower::LowerError;
 use crate::passes::PassError;
+use crate::runtime::cuda::CudaError;
 use crate::runtime::{CompileError, RunError};
 use crate::weights::Mismatch;
 
@@ -39,6 +40,8 @@ pub enum Error {
     Compile(#[from] CompileError),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
     /// An argument, an array or a combination of them is at fault.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::cuda;
 use super::engine::{self, difference, rounding_sentence, without_rounding};
 use super::failure::Failure;
 use super::inputs::{self, PictureArgs};
@@ -57,10 +58,14 @@ const FEWEST_RUNS: usize = 5;
 
 pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let fused_options = args.compile.options()?;
-    if args.compile.no_fuse || args.compile.backend != Backend::Cpu {
+    if args.compile.no_fuse || args.compile.backend == Backend::Interpreter {
         return Err(Failure::Usage("bench compares compiled code with and without fusion".to_owned()));
     }
     let unfused_options = CompileOptions { fuse: false, ..fused_options.clone() };
+    if args.compile.backend == Backend::Cuda {
+        let request = cuda::Request { model: &args.model, weights: &args.weights, seconds: args.seconds };
+        return cuda::bench(&request, &fused_options, args.json, out);
+    }
     let plot = args.plot.as_deref().map(AtomicFile::create).transpose()?;
     let graph = args.model.load()?.graph;
     let fused = runtime::compile(&graph, &fused_options)?;

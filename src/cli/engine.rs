@@ -1,4 +1,4 @@
-//! What computes the answer: compiled code or the interpreter.
+//! What computes the answer: compiled code on the CPU or a GPU, or the interpreter.
 
 use super::failure::Failure;
 use super::memory;
@@ -7,6 +7,8 @@ use super::progress::spinner;
 use crate::graph::Graph;
 use crate::interpreter;
 use crate::kernels::product::WeightType;
+use crate::runtime::cuda::{CudaExecutable, Device};
+use crate::runtime::gpu::GpuModule;
 use crate::runtime::{self, CompileOptions, Compiled, Executable};
 use crate::tensor::Tensor;
 use crate::weights::Weights;
@@ -14,26 +16,44 @@ use crate::weights::Weights;
 /// A model ready to take its weights.
 pub struct Prepared<'a> {
     graph: &'a Graph,
-    /// `None` for the interpreter.
-    compiled: Option<Compiled>,
+    code: Code,
+}
+
+enum Code {
+    Cpu(Box<Compiled>),
+    Cuda(Device, Box<GpuModule>),
+    None,
 }
 
 impl<'a> Prepared<'a> {
     /// # Errors
     /// Where the model cannot be compiled, or does not fit the machine's memory.
     pub fn new(backend: Backend, graph: &'a Graph, options: &CompileOptions) -> Result<Self, Failure> {
-        let compiled = match backend {
-            Backend::Interpreter => None,
-            _ => Some(spinner("compiling", || runtime::compile(graph, options))?),
+        let code = match backend {
+            Backend::Interpreter => Code::None,
+            Backend::Cuda => {
+                let device = Device::open()?;
+                let gpu_options = options.for_gpu(device.target());
+                let module = spinner("compiling", || runtime::gpu::compile(graph, &gpu_options))?;
+                Code::Cuda(device, Box::new(module))
+            }
+            Backend::Cpu => Code::Cpu(Box::new(spinner("compiling", || runtime::compile(graph, options))?)),
         };
-        memory::check(graph, backend, compiled.as_ref().as_slice())?;
-        Ok(Prepared { graph, compiled })
+        let on_cpu = match &code {
+            Code::Cpu(compiled) => vec![&**compiled],
+            Code::Cuda(..) | Code::None => Vec::new(),
+        };
+        memory::check(graph, backend, &on_cpu)?;
+        Ok(Prepared { graph, code })
     }
 
     pub fn bind(self, weights: &'a Weights) -> Result<Engine<'a>, Failure> {
-        Ok(match self.compiled {
-            Some(compiled) => Engine::Compiled(Box::new(compiled.bind(weights)?)),
-            None => Engine::Interpreter { graph: self.graph, weights },
+        Ok(match self.code {
+            Code::Cpu(compiled) => Engine::Compiled(Box::new(compiled.bind(weights)?)),
+            Code::Cuda(device, module) => {
+                Engine::Cuda(Box::new(CudaExecutable::new(&device, &module, weights)?))
+            }
+            Code::None => Engine::Interpreter { graph: self.graph, weights },
         })
     }
 }
@@ -57,6 +77,7 @@ pub fn rounding_sentence(error: f64) -> String {
 
 pub enum Engine<'a> {
     Compiled(Box<Executable>),
+    Cuda(Box<CudaExecutable>),
     Interpreter { graph: &'a Graph, weights: &'a Weights },
 }
 
@@ -65,6 +86,7 @@ impl Engine<'_> {
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
         Ok(match self {
             Engine::Compiled(executable) => executable.run(inputs)?,
+            Engine::Cuda(executable) => executable.run(inputs)?,
             Engine::Interpreter { graph, weights } => {
                 spinner("interpreting", || interpreter::evaluate(graph, weights, inputs))?
             }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::Error;
 use crate::passes::PassError;
 use crate::runtime::CompileError;
+use crate::runtime::cuda::CudaError;
 
 /// Why a command stopped.
 pub enum Failure {
@@ -28,7 +29,9 @@ impl<E: Into<Error>> From<E> for Failure {
             | Error::Compile(CompileError::Pass(PassError::UnknownPass { .. }))) => {
                 Failure::Usage(error.to_string())
             }
-            error @ Error::Compile(CompileError::NotAvailable(_)) => Failure::Device(error.to_string()),
+            error @ (Error::Compile(CompileError::NotAvailable(_)) | Error::Cuda(CudaError::NoDevice(_))) => {
+                Failure::Device(error.to_string())
+            }
             error => Failure::Input(error),
         }
     }

@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod classify;
+mod cuda;
 mod engine;
 mod failure;
 mod fmt;

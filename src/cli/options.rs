@@ -9,7 +9,9 @@ use clap::{Args, ValueEnum};
 use super::failure::Failure;
 use crate::codegen::target::InstructionSet;
 use crate::graph::Graph;
+use crate::kernels::gpu::gemm::Precision;
 use crate::kernels::product::WeightType;
+use crate::runtime::cuda::Device;
 use crate::runtime::{CompileOptions, Isa};
 use crate::weights::{self, WeightFile, Weights};
 use crate::{Error, Model};
@@ -146,7 +148,7 @@ pub enum Backend {
     Cpu,
     /// Plain loops in double precision: slow, and what compiled code is checked against
     Interpreter,
-    #[value(hide = true)]
+    /// Compiled code on an NVIDIA GPU, through its driver
     Cuda,
 }
 
@@ -183,6 +185,27 @@ pub fn threads(given: Option<u16>) -> usize {
     given.map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from)
 }
 
+/// What products are computed in; sums are f32 in all of them.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionArg {
+    /// IEEE single precision
+    F32,
+    /// Tensor cores, factors rounded to 11 significant bits
+    Tf32,
+    /// Tensor cores, half floats
+    F16,
+}
+
+impl PrecisionArg {
+    pub fn precision(self) -> Precision {
+        match self {
+            PrecisionArg::F32 => Precision::F32,
+            PrecisionArg::Tf32 => Precision::Tf32,
+            PrecisionArg::F16 => Precision::F16,
+        }
+    }
+}
+
 /// How the model is compiled.
 #[derive(Args)]
 pub struct CompileArgs {
@@ -192,6 +215,9 @@ pub struct CompileArgs {
     /// The vector instructions to use
     #[arg(long, value_enum, default_value_t = IsaArg::Auto)]
     isa: IsaArg,
+    /// What a GPU computes products in
+    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
+    precision: PrecisionArg,
     /// How weights are stored in memory; they are multiplied as f32 either way
     #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
     weights_dtype: WeightTypeArg,
@@ -217,7 +243,7 @@ impl CompileArgs {
     /// Where the device is not there.
     pub fn options(&self) -> Result<CompileOptions, Failure> {
         if self.backend == Backend::Cuda {
-            return Err(Failure::Device("this build of kiln has no CUDA backend".to_owned()));
+            Device::open()?;
         }
         Ok(CompileOptions {
             fuse: !self.no_fuse,
@@ -229,6 +255,7 @@ impl CompileArgs {
                 WeightTypeArg::F32 => WeightType::F32,
                 WeightTypeArg::F16 => WeightType::F16,
             },
+            precision: self.precision.precision(),
             threads: threads(self.threads),
         })
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::cuda;
 use super::failure::Failure;
 use super::inputs::{self, PictureArgs};
 use super::layers::{medians, name};
@@ -40,6 +41,10 @@ pub struct Args {
 
 pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let options = args.compile.options()?;
+    if args.compile.backend == Backend::Cuda {
+        let request = cuda::Request { model: &args.model, weights: &args.weights, seconds: args.seconds };
+        return cuda::profile(&request, &options, args.json, out);
+    }
     if args.compile.backend != Backend::Cpu {
         return Err(Failure::Usage("profile times compiled code".to_owned()));
     }

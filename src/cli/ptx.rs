@@ -3,14 +3,15 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::ValueEnum;
-
 use super::failure::Failure;
-use super::options::{ModelArgs, WeightArgs};
+use super::layers::name;
+use super::options::{ModelArgs, PrecisionArg, WeightArgs};
+use super::text::{bytes, si, table, time};
 use crate::Error;
 use crate::codegen::ptx::Target;
 use crate::io::AtomicFile;
-use crate::kernels::gpu::gemm::Precision;
+use crate::kernels::gpu::GpuFamily;
+use crate::lower::gpu::{Estimate, GpuPlan};
 use crate::passes;
 use crate::runtime::gpu::{GpuCompileOptions, compile};
 
@@ -33,6 +34,9 @@ pub struct Args {
     /// Leave out a rewrite; may be given several times
     #[arg(long, value_name = "PASS")]
     disable: Vec<String>,
+    /// Print, instead of PTX, the launches and the time they take at least by the data sheet of the target's device
+    #[arg(long)]
+    estimate: bool,
     /// Where the PTX goes [default: the standard output]
     #[arg(long, short, value_name = "FILE.ptx")]
     output: Option<PathBuf>,
@@ -44,23 +48,9 @@ pub struct Args {
     weights_blob: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PrecisionArg {
-    /// IEEE single precision
-    F32,
-    /// Tensor cores, factors rounded to 11 significant bits
-    Tf32,
-    /// Tensor cores, half floats
-    F16,
-}
-
 pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let target: Target = args.target.parse().map_err(Failure::input)?;
-    let precision = match args.precision {
-        PrecisionArg::F32 => Precision::F32,
-        PrecisionArg::Tf32 => Precision::Tf32,
-        PrecisionArg::F16 => Precision::F16,
-    };
+    let precision = args.precision.precision();
     let passes = passes::Options { fuse: !args.no_fuse, disabled: args.disable, stop_after: None };
     let files: [Option<AtomicFile>; 3] = create([&args.output, &args.plan, &args.weights_blob])?;
     let graph = args.model.load()?.graph;
@@ -77,7 +67,12 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         text.push(b'\n');
         written.push(fill(file, &text)?);
     }
+    if args.estimate {
+        let description = args.model.describe(&graph);
+        estimate(&description, module.plan(), out)?;
+    }
     match ptx {
+        None if args.estimate => {}
         Some(file) => written.push(fill(file, module.ptx().as_bytes())?),
         None => out.write_all(module.ptx().as_bytes())?,
     }
@@ -103,4 +98,43 @@ fn fill(mut file: AtomicFile, bytes: &[u8]) -> Result<AtomicFile, Error> {
     let path = file.path().to_owned();
     file.write_all(bytes).map_err(Error::write(&path))?;
     Ok(file)
+}
+
+/// The launches, and what they cost at least.
+fn estimate(description: &str, plan: &GpuPlan, out: &mut dyn Write) -> Result<(), Failure> {
+    let Estimate { roofs, arithmetic_ms, memory_ms, launch_ms, floor_ms, .. } = plan.estimate();
+    let rows = plan.steps.iter().map(|step| {
+        let launch = plan.launch(step);
+        let [x, y, z] = launch.grid;
+        [
+            name(&step.layers),
+            format!("{x}×{y}×{z}"),
+            launch.threads.to_string(),
+            si(step.work.multiply_adds as f64),
+            bytes(step.work.activation_bytes),
+            bytes(step.work.weight_bytes),
+            plan.kernels[step.kernel].name(),
+        ]
+    });
+    let header = ["layers", ">grid", ">block", ">multiply-adds", ">activations", ">weights", "kernel"];
+    let (target, precision) = (plan.target, plan.precision.name());
+    writeln!(
+        out,
+        "{description} for {target}, {precision}: {} launches of {} kernels",
+        plan.steps.len(),
+        plan.kernels.len()
+    )?;
+    writeln!(out, "arena {}, weights {}\n", bytes(plan.arena_bytes as u64), bytes(plan.weight_bytes as u64))?;
+    write!(out, "{}", table(header, rows))?;
+    let ms = |value: f64| time(value * 1e-3);
+    writeln!(out, "\nestimate from the data sheet of {}; nothing was measured", roofs.device)?;
+    writeln!(
+        out,
+        "arithmetic alone {}, memory alone {}, launches alone {}",
+        ms(arithmetic_ms),
+        ms(memory_ms),
+        ms(launch_ms)
+    )?;
+    writeln!(out, "no run is faster than {}", ms(floor_ms))?;
+    Ok(())
 }

@@ -8,11 +8,12 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::options::{CompileArgs, ModelArgs};
 use super::plan;
+use crate::codegen::ptx::Target;
 use crate::codegen::target::InstructionSet;
 use crate::graph::{DrawOptions, Graph, to_dot, to_svg};
 use crate::lower::{Plan, lower};
 use crate::passes::{self, Explanation};
-use crate::runtime::Isa;
+use crate::runtime::{Isa, gpu};
 
 /// Prints any stage of compilation
 #[derive(clap::Args)]
@@ -51,6 +52,8 @@ enum Stage {
     Clif,
     /// The machine code of each distinct kernel (text)
     Asm,
+    /// The kernels for NVIDIA GPUs from sm_80 on (text); 'kiln ptx' has the other targets
+    Ptx,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -90,6 +93,10 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         }
         (Stage::Kernels, Format::Text) => plan::kernels(&lowered(options.isa)?.1),
         (Stage::Clif, Format::Text) => plan::clif(&lowered(Isa::Exactly(InstructionSet::Baseline))?.1)?,
+        (Stage::Ptx, Format::Text) => {
+            let module = gpu::compile(&args.model.load()?.graph, &options.for_gpu(Target::Sm80))?;
+            module.ptx()
+        }
         (Stage::Asm, Format::Text) => plan::assembly(&lowered(options.isa)?.1)?,
         (_, format) => return Err(no_format("this stage", format)),
     };

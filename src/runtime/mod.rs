@@ -1,5 +1,6 @@
 //! Running compiled plans: memory, threads, timing.
 
+pub mod cuda;
 mod executable;
 pub mod gpu;
 mod kernel_runner;
@@ -12,12 +13,14 @@ pub use executable::{Compiled, Executable, Port, StepInfo, compile};
 pub(crate) use kernel_runner::KernelRunner;
 
 use crate::codegen::module::CodegenFailure;
+use crate::codegen::ptx::Target;
 use crate::codegen::target::InstructionSet;
 use crate::interpreter::EvaluateError;
+use crate::kernels::gpu::gemm::Precision;
 use crate::kernels::product::WeightType;
 use crate::lower::gpu::GpuLowerError;
 use crate::lower::{LowerError, LowerOptions};
-use crate::passes::PassError;
+use crate::passes::{self, PassError};
 use crate::tensor::Shape;
 
 /// How a graph is compiled.
@@ -34,6 +37,8 @@ pub struct CompileOptions {
     pub winograd: bool,
     /// How weights are stored where reading them takes the time, as in dense layers.
     pub weight_type: WeightType,
+    /// What a GPU computes products in.
+    pub precision: Precision,
     /// How many threads a run uses, the caller's included.
     pub threads: usize,
 }
@@ -48,12 +53,20 @@ impl Default for CompileOptions {
             isa: Isa::Auto,
             winograd: true,
             weight_type: WeightType::F32,
+            precision: Precision::F32,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
 }
 
 impl CompileOptions {
+    /// The same for a GPU.
+    pub fn for_gpu(&self, target: Target) -> gpu::GpuCompileOptions {
+        let passes =
+            passes::Options { fuse: self.fuse, disabled: self.disabled.clone(), stop_after: self.stop_after };
+        gpu::GpuCompileOptions { target, precision: self.precision, passes }
+    }
+
     /// What of it concerns lowering.
     pub fn lowering(&self, target: InstructionSet) -> LowerOptions {
         LowerOptions { target, winograd: self.winograd, weight_type: self.weight_type }

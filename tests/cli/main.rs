@@ -5,4 +5,5 @@ mod files;
 mod hostile;
 mod models;
 mod profile;
+mod ptx;
 mod support;

@@ -163,6 +163,8 @@ impl Builder {
     fn rounds(&mut self, round: Value, end: Value, write: impl FnOnce(&mut Self, Value)) {
         let start = self.label();
         self.place(&start);
+        // Loops are unrolled here, where the registers that it takes are known.
+        self.line(format_args!(".pragma \"nounroll\";"));
         write(self, round);
         self.line(format_args!("add.u32 {round}, {round}, 1;"));
         let again = self.compare(Comparison::Lt, round, end);

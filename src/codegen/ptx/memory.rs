@@ -238,7 +238,9 @@ impl Builder {
 
     /// `sums += a · b` of 16×8 sums by the whole warp: `k` deep in all, of the kind that `shape` names.
     pub fn multiply_matrices(&mut self, shape: Matrices, sums: &[Value], a: &[Value], b: &[Value]) {
-        let (sums, a, b) = (list(sums), list(a), list(b));
+        // Fragments are written as vectors, also those of one register.
+        let fragment = |values: &[Value]| format!("{{{}}}", list(values).trim_matches(['{', '}']));
+        let (sums, a, b) = (fragment(sums), fragment(a), fragment(b));
         let shape = match shape {
             Matrices::Tf32K8 => "m16n8k8.row.col.f32.tf32.tf32.f32",
             Matrices::F16K8 => "m16n8k8.row.col.f32.f16.f16.f32",

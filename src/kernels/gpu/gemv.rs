@@ -72,13 +72,16 @@ impl GpuFamily for Gemv {
         let inputs: Vec<_> =
             (0..images).map(|image| self.x.at(&mut b, x, &[Value::Int(image as i64), first])).collect();
         let stride = self.x.view.strides[1];
-        let sums: Vec<Value> = (0..images).map(|_| b.variable(Class::F32, 0.0)).collect();
+        // One for each vector under way, so that none waits for another's sum.
+        let sums: Vec<Vec<Value>> =
+            (0..images).map(|_| (0..UNROLL).map(|_| b.variable(Class::F32, 0.0)).collect()).collect();
         let step = LANES * width;
         // One round of all lanes, `at` features on from where the pointers stand.
         let round = |b: &mut Builder, weights: Value, inputs: &[Value], at: usize, guard: Option<Value>| {
             let address = crate::codegen::ptx::Address::from(weights).plus(at * self.weight.bytes());
             let factors = b.load(Space::Constant, self.weight, width, address, guard);
-            for (&input, &sum) in inputs.iter().zip(&sums) {
+            for (&input, sums) in inputs.iter().zip(&sums) {
+                let sum = sums[at / step % UNROLL];
                 let address =
                     crate::codegen::ptx::Address::from(input).plus(at * stride * self.x.element.bytes());
                 let values = b.load(Space::Constant, self.x.element, width, address, guard);
@@ -106,8 +109,9 @@ impl GpuFamily for Gemv {
             round(&mut b, weights, &inputs, at * step, guard);
         }
         let is_first = b.compare(Comparison::Eq, lane, 0);
-        for (image, &sum) in sums.iter().enumerate() {
-            let total = across_warp(&mut b, sum, Builder::fadd);
+        for (image, sums) in sums.iter().enumerate() {
+            let own = sums[1..].iter().fold(sums[0], |total, &sum| b.fadd(total, sum));
+            let total = across_warp(&mut b, own, Builder::fadd);
             let coordinates = [Value::Int(image as i64), output];
             let results = epilogue.apply(&mut b, vec![total], &coordinates, 1, Some(is_first));
             self.y.store(&mut b, y, &coordinates, 1, &results, Some(is_first));

@@ -3,6 +3,7 @@
 //! Activations of rank 4 lie channels-last, inputs and outputs as the model has them. What an operator becomes is in
 //! [`operators`], convolutions and dense layers in [`products`], their tiles in [`tiles`].
 
+mod estimate;
 mod operators;
 mod plan;
 mod products;
@@ -11,6 +12,7 @@ mod weights;
 
 use std::collections::HashMap;
 
+pub use estimate::{Estimate, Roofs};
 pub use plan::{Access, Argument, GpuPlan, GpuPort, GpuStepPlan, Memory};
 pub use weights::{FilterTiles, GpuPackSource, GpuPackedArray};
 
@@ -35,11 +37,8 @@ pub struct GpuOptions {
 pub enum GpuLowerError {
     #[error("{target} has no tensor cores that take {}; {}", precision.name(), precision_hint(*precision))]
     Precision { target: Target, precision: Precision },
-    #[error(
-        "layer '{layer}' is too large for a GPU: {what} of {elements} elements; kernels address fewer than 2^31 \
-         elements of an array"
-    )]
-    TooLarge { layer: String, what: String, elements: usize },
+    #[error("layer '{layer}' is too large for a GPU: {what}")]
+    TooLarge { layer: String, what: String },
     #[error("layer '{layer}' cannot be compiled for a GPU: {reason}")]
     Unsupported { layer: String, reason: String },
 }
@@ -84,10 +83,12 @@ pub fn lower(graph: &Graph, options: GpuOptions) -> Result<GpuPlan, GpuLowerErro
         packed: Vec::new(),
         packed_ids: HashMap::new(),
         weight_bytes: 0,
+        too_large: None,
     };
     for id in graph.topological_order() {
         if !lowering.constants.contains(id) {
-            lowering.check_size(id, "a result", graph.shape(id).elements())?;
+            lowering.check_size(id, "a result", graph.shape(id).checked_elements())?;
+            lowering.check_padding(id)?;
             operators::lower_node(&mut lowering, id)?;
         }
     }
@@ -138,20 +139,43 @@ struct Lowering<'a> {
     packed: Vec<GpuPackedArray>,
     packed_ids: HashMap<GpuPackSource, usize>,
     weight_bytes: usize,
+    /// The first launch that no device takes.
+    too_large: Option<GpuLowerError>,
 }
 
+/// Blocks of a grid along its second and third axis.
+const MAX_BLOCKS: usize = 65535;
 /// Places of arrays are multiples of this, in bytes.
 const ALIGNMENT: usize = 256;
 /// The arena planner counts in these.
 const ARENA_UNIT: usize = 4;
 
 impl Lowering<'_> {
-    fn check_size(&self, id: NodeId, what: &str, elements: usize) -> Result<(), GpuLowerError> {
-        if elements > MAX_ELEMENTS {
-            let (layer, what) = (self.graph.node(id).name.clone(), what.to_owned());
-            return Err(GpuLowerError::TooLarge { layer, what, elements });
+    fn check_size(&self, id: NodeId, what: &str, elements: Option<usize>) -> Result<(), GpuLowerError> {
+        match elements {
+            Some(elements) if elements <= MAX_ELEMENTS => Ok(()),
+            _ => {
+                let what = format!("{what} has more than the {MAX_ELEMENTS} elements that kernels address");
+                Err(GpuLowerError::TooLarge { layer: self.graph.node(id).name.clone(), what })
+            }
         }
-        Ok(())
+    }
+
+    /// Windows count positions from the begin of the padding.
+    fn check_padding(&self, id: NodeId) -> Result<(), GpuLowerError> {
+        let window = match &self.graph.node(id).op {
+            Op::Conv(conv) => conv.window,
+            Op::ConvChain(chain) => chain.stages[0].conv.window,
+            Op::Pool(pool) => pool.window,
+            _ => return Ok(()),
+        };
+        let [n, c, h, w] = self.graph.shape(self.graph.operands(id)[0]).dims()[..] else { return Ok(()) };
+        let [top, left, bottom, right] = window.padding;
+        let extent =
+            |before: usize, inner: usize, after: usize| inner.checked_add(before)?.checked_add(after);
+        let padded =
+            || extent(top, h, bottom)?.checked_mul(extent(left, w, right)?)?.checked_mul(n)?.checked_mul(c);
+        self.check_size(id, &format!("its input with padding {:?}", window.padding), padded())
     }
 
     fn unsupported<T>(&self, id: NodeId, reason: impl Into<String>) -> Result<T, GpuLowerError> {
@@ -176,6 +200,12 @@ impl Lowering<'_> {
             Place::Weights(id) => self.packed[id].bytes,
             Place::Arena { .. } => value.array.view.end() * value.array.element.bytes(),
         };
+        let [x, y, z] = self.kernels[kernel].launch().grid;
+        if x > MAX_ELEMENTS || y > MAX_BLOCKS || z > MAX_BLOCKS {
+            let what = format!("a grid of {x}×{y}×{z} blocks exceeds the devices' limit");
+            self.too_large
+                .get_or_insert(GpuLowerError::TooLarge { layer: self.graph.node(id).name.clone(), what });
+        }
         let places = values.iter().map(|value| (value.place, reach(value))).collect();
         self.steps.push(Step { kernel, places, layers, work });
     }
@@ -268,6 +298,9 @@ impl Lowering<'_> {
 
     fn finish(mut self) -> Result<GpuPlan, GpuLowerError> {
         let graph = self.graph;
+        if let Some(error) = self.too_large {
+            return Err(error);
+        }
         let results: Vec<Value> =
             graph.outputs().iter().map(|output| operators::result(&mut self, output.node)).collect();
         let last = self.steps.len();

@@ -160,6 +160,7 @@ impl GpuPlan {
             "weights_bytes": self.weight_bytes,
             "inputs": self.inputs,
             "outputs": self.outputs,
+            "estimate": self.estimate(),
             "launches": steps,
         })
     }

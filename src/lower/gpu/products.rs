@@ -329,15 +329,19 @@ fn split_stage<'a>(stage: &ConvStage, operands: &'a [NodeId]) -> (Option<NodeId>
     (stage.has_bias.then(|| operands[1]), &operands[own..])
 }
 
+/// A front's taps are written one by one.
+const MAX_FRONT_TAPS: usize = 25;
+
 /// Whether a pair can be computed as one kernel.
 fn fuses(l: &Lowering, x: &Value, front: &ConvStage, operands: &[NodeId], back: &ConvStage) -> bool {
-    let [o, i, ..] = l.graph.shape(operands[0]).dims()[..] else { return false };
+    let [o, i, kh, kw] = l.graph.shape(operands[0]).dims()[..] else { return false };
     let channels = x.array.view.dims[1];
     let lanes = 16 / x.array.element.bytes();
     let is_depthwise = i == 1 && front.conv.groups == channels && o == channels;
     let per_channel = operands[1..].iter().all(|operand| l.constants.contains(*operand));
     let is_pointwise = back.conv.groups == 1 && back.conv.window == Window::default();
     is_depthwise
+        && kh * kw <= MAX_FRONT_TAPS
         && is_pointwise
         && per_channel
         && l.constants.contains(operands[0])

@@ -1,7 +1,7 @@
 //! From sums in registers to the result in memory.
 
 use super::Gemm;
-use super::multiply::{LANES, Sums};
+use super::multiply::Sums;
 use crate::codegen::ptx::{Builder, Comparison, Value};
 use crate::kernels::View;
 use crate::kernels::gpu::Array;
@@ -21,25 +21,28 @@ pub fn store(
     let own_pixel = b.add(first_pixel, sums.first[0]);
     let first_channel = b.mul(group, gemm.outputs());
     let target = target(gemm);
-    let lanes = lanes(gemm, &target);
-    for at in 0..sums.values.len() {
-        let pixel = b.add(own_pixel, sums.row(gemm, at));
-        let pixel_exists = (!gemm.pixels().is_multiple_of(gemm.tile.pixels))
-            .then(|| b.compare(Comparison::Lt, pixel, gemm.pixels()));
-        for (block, values) in sums.values[at].chunks(LANES).enumerate() {
-            let output = b.add(own_output, sums.column(gemm, block));
-            for (lane, values) in values.chunks(lanes).enumerate() {
-                let output = b.add(output, lane * lanes);
-                let exists = (!gemm.outputs().is_multiple_of(gemm.tile.outputs))
-                    .then(|| b.compare(Comparison::Lt, output, gemm.outputs()));
-                let guard = b.both(pixel_exists, exists);
-                let channel = b.add(first_channel, output);
-                // `y`'s first axis counts splits, the epilogue's images, of which there is one.
-                let coordinates = [Value::Int(0), channel, Value::Int(0), pixel];
-                let values = epilogue.apply(b, values.to_vec(), &coordinates, 1, guard);
-                let place = [split, channel, Value::Int(0), pixel];
-                target.store(b, y, &place, 1, &values, guard);
-            }
+    let lanes = lanes(gemm, &target, sums.groups[0].values.len());
+    let mut pixel = (usize::MAX, Value::Int(0), None);
+    for group in &sums.groups {
+        if pixel.0 != group.row {
+            let at = b.add(own_pixel, group.row);
+            let exists = (!gemm.pixels().is_multiple_of(gemm.tile.pixels))
+                .then(|| b.compare(Comparison::Lt, at, gemm.pixels()));
+            pixel = (group.row, at, exists);
+        }
+        let (_, pixel, pixel_exists) = pixel;
+        let output = b.add(own_output, group.column);
+        for (part, values) in group.values.chunks(lanes).enumerate() {
+            let output = b.add(output, part * lanes);
+            let exists = (!gemm.outputs().is_multiple_of(gemm.tile.outputs))
+                .then(|| b.compare(Comparison::Lt, output, gemm.outputs()));
+            let guard = b.both(pixel_exists, exists);
+            let channel = b.add(first_channel, output);
+            // `y`'s first axis counts splits, the epilogue's images, of which there is one.
+            let coordinates = [Value::Int(0), channel, Value::Int(0), pixel];
+            let values = epilogue.apply(b, values.to_vec(), &coordinates, 1, guard);
+            let place = [split, channel, Value::Int(0), pixel];
+            target.store(b, y, &place, 1, &values, guard);
         }
     }
 }
@@ -56,11 +59,11 @@ fn target(gemm: &Gemm) -> Array {
 }
 
 /// How many neighbouring outputs are stored at once.
-fn lanes(gemm: &Gemm, target: &Array) -> usize {
+fn lanes(gemm: &Gemm, target: &Array, most: usize) -> usize {
     let fits = |lanes: &usize| {
         gemm.outputs().is_multiple_of(*lanes)
             && target.is_vector(1, *lanes)
             && gemm.epilogue.is_vector(1, *lanes)
     };
-    [LANES, 2].into_iter().find(fits).unwrap_or(1)
+    [4, 2].into_iter().filter(|&lanes| lanes <= most).find(fits).unwrap_or(1)
 }

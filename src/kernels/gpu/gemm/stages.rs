@@ -68,9 +68,9 @@ impl Weights {
 pub fn walk(gemm: &Gemm, b: &mut Builder, target: Target, rows: Rows, weights: Weights, sums: &Sums) {
     let shared = b.shared(gemm.tile.shared_bytes() as u32);
     if target.has_async_copy() && gemm.copies_chunks() && gemm.front.is_none() {
-        walk_async(gemm, b, shared, &rows, &weights, sums);
+        walk_async(gemm, b, target, shared, &rows, &weights, sums);
     } else {
-        walk_through_registers(gemm, b, shared, &rows, &weights, sums);
+        walk_through_registers(gemm, b, target, shared, &rows, &weights, sums);
     }
 }
 
@@ -83,6 +83,7 @@ fn stage_bytes(gemm: &Gemm) -> usize {
 fn walk_through_registers(
     gemm: &Gemm,
     b: &mut Builder,
+    target: Target,
     shared: Value,
     rows: &Rows,
     weights: &Weights,
@@ -106,7 +107,7 @@ fn walk_through_registers(
         let next = b.add(step, 1);
         let next_rows = rows.load(b, next);
         let next_weights = weights.load(b);
-        sums.multiply(gemm, b, stage);
+        sums.multiply(gemm, b, target, stage);
         // Everybody left the other stage before the last barrier.
         let other = b.sub(both, stage);
         rows.store(b, next_rows, other);
@@ -114,11 +115,19 @@ fn walk_through_registers(
         b.assign(stage, other);
         b.barrier();
     });
-    sums.multiply(gemm, b, stage);
+    sums.multiply(gemm, b, target, stage);
 }
 
 /// Copies run several steps ahead.
-fn walk_async(gemm: &Gemm, b: &mut Builder, shared: Value, rows: &Rows, weights: &Weights, sums: &Sums) {
+fn walk_async(
+    gemm: &Gemm,
+    b: &mut Builder,
+    target: Target,
+    shared: Value,
+    rows: &Rows,
+    weights: &Weights,
+    sums: &Sums,
+) {
     let (steps, stages, bytes) = (gemm.own_steps(), gemm.tile.stages, stage_bytes(gemm));
     for step in 0..stages - 1 {
         if step < steps {
@@ -148,7 +157,7 @@ fn walk_async(gemm: &Gemm, b: &mut Builder, shared: Value, rows: &Rows, weights:
             weights.copy_async(b, writing);
         }
         b.commit_copies();
-        sums.multiply(gemm, b, reading);
+        sums.multiply(gemm, b, target, reading);
         turn(b, reading);
         turn(b, writing);
     };
