@@ -8,6 +8,7 @@ mod concat;
 pub mod gpu;
 mod layout;
 mod operators;
+mod packing;
 mod tiles;
 mod weights;
 mod windows;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use half::f16;
 
+use super::packing::{pack_filter, pack_halves, pack_winograd};
 use crate::graph::{Graph, NodeId};
 use crate::kernels::product::{PackedFilter, WeightType};
 use crate::kernels::winograd::Method;
@@ -159,46 +160,6 @@ impl PackSource {
     }
 }
 
-/// `[group][o][c][tap]` to `[group][panel][tap][c][panel_width]`.
-fn pack_filter(weight: &[f32], taps: usize, packed: &PackedFilter, target: &mut [f32]) {
-    let PackedFilter { outputs, reduction, panel_width, .. } = *packed;
-    let channels = reduction / taps;
-    let panel = reduction * panel_width;
-    for (group, weight) in weight.chunks_exact(outputs * reduction).enumerate() {
-        for (output, filter) in weight.chunks_exact(reduction).enumerate() {
-            let first = (group * packed.panels() + output / panel_width) * panel + output % panel_width;
-            for tap in 0..taps {
-                for channel in 0..channels {
-                    target[first + (tap * channels + channel) * panel_width] = filter[channel * taps + tap];
-                }
-            }
-        }
-    }
-}
-
-/// Two `f16` values to an element, the first in its lower half.
-fn pack_halves(values: &[f32], target: &mut [f32]) {
-    for (target, pair) in target.iter_mut().zip(values.chunks_exact(2)) {
-        let [low, high] = [pair[0], pair[1]].map(|value| u32::from(f16::from_f32(value).to_bits()));
-        *target = f32::from_bits(high << 16 | low);
-    }
-}
-
 fn norm_scale(scale: f32, variance: f32, epsilon: u32) -> f64 {
     f64::from(scale) / (f64::from(variance) + f64::from(f32::from_bits(epsilon))).sqrt()
-}
-
-/// `[o][c][3][3]` to `[product][panel][c][panel_width]`, each filter `g` as `G g Gᵀ`.
-fn pack_winograd(weight: &[f32], method: Method, packed: &PackedFilter, target: &mut [f32]) {
-    let PackedFilter { outputs, reduction: channels, panel_width, .. } = *packed;
-    let group = packed.panels() * panel_width * channels;
-    for output in 0..outputs {
-        let first = output / panel_width * panel_width * channels + output % panel_width;
-        for channel in 0..channels {
-            let filter = &weight[(output * channels + channel) * 9..][..9];
-            for (product, value) in method.transform_filter(filter).enumerate() {
-                target[product * group + first + channel * panel_width] = value;
-            }
-        }
-    }
 }

@@ -103,31 +103,51 @@ impl Compiled {
     /// Binds weights: evaluates weight expressions and packs them as the kernels read them.
     pub fn bind(self, weights: &Weights) -> Result<Executable, CompileError> {
         let start = Instant::now();
-        let wanted: Vec<NodeId> = self.plan.packed.iter().flat_map(|array| array.source.nodes()).collect();
-        let values = interpreter::evaluate_constants(&self.graph, weights, &wanted)?;
-        let values: HashMap<NodeId, Arc<Tensor>> = wanted.into_iter().zip(values).collect();
-        if let Some((node, value)) =
-            self.plan.packed.iter().find_map(|array| array.source.out_of_range(&values))
-        {
-            return Err(CompileError::WeightRange { weight: self.graph.node(node).name.clone(), value });
-        }
         let mut memory = Memory::zeroed(self.plan.weight_elements)?;
         let targets = divide(memory.as_mut_slice(), &self.plan.packed);
-        in_parallel(&targets, self.threads, |(array, target)| {
-            array.source.pack(&values, &mut target.lock().expect("each array is packed once"));
-        });
+        let mut rest = &targets[..];
+        while !rest.is_empty() {
+            let (batch, later) = rest.split_at(batch(rest));
+            self.pack(weights, batch)?;
+            rest = later;
+        }
         drop(targets);
         let mut timings = self.timings;
         timings.pack_weights = start.elapsed().as_secs_f64();
         Executable::new(self, memory, timings)
     }
+
+    /// Evaluates the weight expressions of some arrays and packs them.
+    fn pack(&self, weights: &Weights, arrays: &[Target]) -> Result<(), CompileError> {
+        let wanted: Vec<NodeId> = arrays.iter().flat_map(|(array, _)| array.source.nodes()).collect();
+        let values = interpreter::evaluate_constants(&self.graph, weights, &wanted)?;
+        let values: HashMap<NodeId, Arc<Tensor>> = wanted.into_iter().zip(values).collect();
+        if let Some((node, value)) = arrays.iter().find_map(|(array, _)| array.source.out_of_range(&values)) {
+            return Err(CompileError::WeightRange { weight: self.graph.node(node).name.clone(), value });
+        }
+        in_parallel(arrays, self.threads, |(array, target)| {
+            array.source.pack(&values, &mut target.lock().expect("each array is packed once"));
+        });
+        Ok(())
+    }
+}
+
+/// A packed array and its part of the weights' memory.
+type Target<'a> = (&'a PackedArray, Mutex<&'a mut [f32]>);
+
+/// How many of the arrays to pack together, so that not all folded weights take memory at once.
+fn batch(arrays: &[Target]) -> usize {
+    const ELEMENTS: usize = 8 << 20;
+    let mut sum = 0;
+    let within = arrays.iter().take_while(|(array, _)| {
+        sum += array.elements;
+        sum <= ELEMENTS
+    });
+    within.count().max(1)
 }
 
 /// Each packed array with its part of the weights' memory.
-fn divide<'a>(
-    mut memory: &'a mut [f32],
-    arrays: &'a [PackedArray],
-) -> Vec<(&'a PackedArray, Mutex<&'a mut [f32]>)> {
+fn divide<'a>(mut memory: &'a mut [f32], arrays: &'a [PackedArray]) -> Vec<Target<'a>> {
     let mut start = 0;
     let parts = arrays.iter().map(|array| {
         let (_, rest) = std::mem::take(&mut memory).split_at_mut(array.offset - start);

@@ -12,6 +12,12 @@ pub enum Transform {
     F4,
 }
 
+/// Inputs of F(4, 3).
+const MOST_INPUTS: usize = 6;
+
+/// Products of F(4×4, 3×3).
+const MOST_PRODUCTS: usize = MOST_INPUTS * MOST_INPUTS;
+
 /// A method for both axes: `F(rows × columns, 3×3)`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Method {
@@ -42,20 +48,23 @@ impl Method {
         self.rows.inputs() * self.columns.inputs()
     }
 
-    /// `G g Gᵀ` of a 3×3 filter, row by row, computed in `f64`.
-    pub fn transform_filter(self, filter: &[f32]) -> impl Iterator<Item = f32> {
-        let columns: Vec<[f64; 3]> = self
-            .rows
-            .filter()
-            .iter()
-            .map(|factors| {
-                std::array::from_fn(|x| (0..3).map(|y| factors[y] * f64::from(filter[y * 3 + x])).sum())
-            })
-            .collect();
-        columns.into_iter().flat_map(move |row| {
-            let product = move |factors: &[f64; 3]| (0..3).map(|x| factors[x] * row[x]).sum::<f64>() as f32;
-            self.columns.filter().iter().map(product)
-        })
+    /// `G g Gᵀ` of a 3×3 filter, row by row, computed in `f64`: the first [`Method::products`] elements.
+    pub fn transform_filter(self, filter: &[f32; 9]) -> [f32; MOST_PRODUCTS] {
+        let filter: [f64; 9] = std::array::from_fn(|at| f64::from(filter[at]));
+        let mut columns = [[0.0; 3]; MOST_INPUTS];
+        for (row, factors) in columns.iter_mut().zip(self.rows.filter()) {
+            for (x, value) in row.iter_mut().enumerate() {
+                *value = factors[0] * filter[x] + factors[1] * filter[3 + x] + factors[2] * filter[6 + x];
+            }
+        }
+        let mut products = [0.0; MOST_PRODUCTS];
+        let width = self.columns.inputs();
+        for (target, row) in products.chunks_exact_mut(width).zip(&columns[..self.rows.inputs()]) {
+            for (target, factors) in target.iter_mut().zip(self.columns.filter()) {
+                *target = (factors[0] * row[0] + factors[1] * row[1] + factors[2] * row[2]) as f32;
+            }
+        }
+        products
     }
 }
 

@@ -1,0 +1,57 @@
+//! Filters into the panels that kernels read. Panels are written row by row, since they are larger than what is read.
+
+use half::f16;
+
+use crate::kernels::product::PackedFilter;
+use crate::kernels::winograd::Method;
+
+/// `[group][o][c][tap]` to `[group][panel][tap][c][panel_width]`. Channels beyond the outputs are left as they are.
+pub fn pack_filter(weight: &[f32], taps: usize, packed: &PackedFilter, target: &mut [f32]) {
+    let PackedFilter { outputs, reduction, panel_width, .. } = *packed;
+    let channels = reduction / taps;
+    let groups = weight.chunks_exact(outputs * reduction);
+    let targets = target.chunks_exact_mut(packed.panels() * reduction * panel_width);
+    for (weight, target) in groups.zip(targets) {
+        let panels = target.chunks_exact_mut(reduction * panel_width);
+        for (filters, panel) in weight.chunks(panel_width * reduction).zip(panels) {
+            for (at, row) in panel.chunks_exact_mut(panel_width).enumerate() {
+                let (tap, channel) = (at / channels, at % channels);
+                let column = filters[channel * taps + tap..].iter().step_by(reduction);
+                for (target, &value) in row.iter_mut().zip(column) {
+                    *target = value;
+                }
+            }
+        }
+    }
+}
+
+/// `[o][c][3][3]` to `[product][panel][c][panel_width]`, each filter `g` as `G g Gᵀ`.
+pub fn pack_winograd(weight: &[f32], method: Method, packed: &PackedFilter, target: &mut [f32]) {
+    let PackedFilter { reduction: channels, panel_width, .. } = *packed;
+    let group = packed.panels() * panel_width * channels;
+    // The filters of a panel for one channel, by product.
+    let mut rows = vec![0.0; method.products() * panel_width];
+    for (panel, filters) in weight.chunks(panel_width * channels * 9).enumerate() {
+        for channel in 0..channels {
+            for (lane, filter) in filters[channel * 9..].chunks(channels * 9).enumerate() {
+                let products = method.transform_filter(filter[..9].try_into().expect("nine elements"));
+                for (product, &value) in products[..method.products()].iter().enumerate() {
+                    rows[product * panel_width + lane] = value;
+                }
+            }
+            let first = (panel * channels + channel) * panel_width;
+            for (product, row) in rows.chunks_exact(panel_width).enumerate() {
+                target[product * group + first..][..panel_width].copy_from_slice(row);
+            }
+        }
+        rows.fill(0.0);
+    }
+}
+
+/// Two `f16` values to an element, the first in its lower half.
+pub fn pack_halves(values: &[f32], target: &mut [f32]) {
+    for (target, pair) in target.iter_mut().zip(values.chunks_exact(2)) {
+        let [low, high] = [pair[0], pair[1]].map(|value| u32::from(f16::from_f32(value).to_bits()));
+        *target = f32::from_bits(high << 16 | low);
+    }
+}
