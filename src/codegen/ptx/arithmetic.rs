@@ -60,10 +60,9 @@ impl Builder {
             a if divisor == 1 => a,
             a if divisor.is_power_of_two() => self.integer("shr.u32", a, divisor.trailing_zeros().into()),
             a => {
-                let bits = usize::BITS - (divisor - 1).leading_zeros();
-                let factor = (1u128 << (31 + bits)).div_ceil(divisor as u128);
-                let high = self.integer("mul.hi.u32", a, Value::Int(factor as i64));
-                self.integer("shr.u32", high, (bits - 1).into())
+                let (factor, shift) = reciprocal(divisor);
+                let high = self.integer("mul.hi.u32", a, factor.into());
+                self.integer("shr.u32", high, shift.into())
             }
         }
     }
@@ -123,6 +122,14 @@ impl Builder {
         let terms = coordinates.iter().zip(strides).filter(|(_, stride)| **stride != 0);
         terms.fold(offset.into(), |sum, (&coordinate, &stride)| self.mad(coordinate, stride, sum))
     }
+}
+
+/// `(factor, shift)` such that `a / divisor = (a · factor >> 32) >> shift` for all `a < 2³¹`; the divisor is no power of
+/// two and below 2³¹.
+fn reciprocal(divisor: usize) -> (u32, u32) {
+    let bits = usize::BITS - (divisor - 1).leading_zeros();
+    let factor = (1u64 << (31 + bits)).div_ceil(divisor as u64);
+    (u32::try_from(factor).expect("the divisor exceeds half of 2^bits"), bits - 1)
 }
 
 /// Conditions.
@@ -266,5 +273,39 @@ impl Builder {
     /// `max = max(max, a)`
     pub fn accumulate_max(&mut self, max: Value, a: Value) {
         self.line(format_args!("max.f32 {max}, {max}, {a};"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reciprocals_divide_exactly() {
+        for divisor in (3usize..5000).chain([55_555, (1 << 20) + 1, (1 << 30) + 1, (1 << 31) - 1]) {
+            if divisor.is_power_of_two() {
+                continue;
+            }
+            let (factor, shift) = reciprocal(divisor);
+            let d = divisor as u64;
+            let last = (1u64 << 31) - 1;
+            for a in [0, 1, d - 1, d, d + 1, 2 * d - 1, last / d * d - 1, last / d * d, last] {
+                let a = a.min(last);
+                assert_eq!(((a * u64::from(factor)) >> 32) >> shift, a / d, "{a} / {d}");
+            }
+        }
+    }
+
+    #[test]
+    fn known_numbers_are_computed_at_once() {
+        let mut b = Builder::new("k", 32);
+        let sum = b.mad(3, 4, 5);
+        assert_eq!(sum, Value::Int(17));
+        assert_eq!(b.div_rem(17, 5), (Value::Int(3), Value::Int(2)));
+        let x = b.thread();
+        assert_eq!(b.mul(x, 1), x);
+        assert_eq!(b.add(x, 0), x);
+        assert_eq!(b.mul(x, 0), Value::Int(0));
+        assert_eq!(b.coordinates(x, &[1, 1]), [x, Value::Int(0)]);
     }
 }

@@ -55,8 +55,12 @@ pub fn lower_node(l: &mut Lowering, id: NodeId) -> Lowered {
         Op::Identity(_) => {
             let value = l.value(own[0]);
             l.values.insert(id, value);
+            finish_copies(l, id, &extra);
         }
-        Op::Reshape(_) => reshape(l, id, own[0]),
+        Op::Reshape(_) => {
+            reshape(l, id, own[0]);
+            finish_copies(l, id, &extra);
+        }
         Op::Transpose(transpose) => {
             let mut x = l.value(own[0]);
             let View { dims, strides, offset } = x.array.view;
@@ -68,8 +72,14 @@ pub fn lower_node(l: &mut Lowering, id: NodeId) -> Lowered {
             };
             map_values(l, id, MapFunction::Copy, vec![x], &extra);
         }
-        Op::Concat(concat) => concatenation(l, id, concat.axis, &own),
-        Op::Pad(pad) => padding(l, id, pad, own[0]),
+        Op::Concat(concat) => {
+            concatenation(l, id, concat.axis, &own);
+            finish_copies(l, id, &extra);
+        }
+        Op::Pad(pad) => {
+            padding(l, id, pad, own[0]);
+            finish_copies(l, id, &extra);
+        }
         op @ (Op::Pool(_) | Op::GlobalPool(_) | Op::Lrn(_) | Op::Softmax(_) | Op::BatchNorm(_)) => {
             windowed(l, id, op, &own, &extra);
         }
@@ -206,6 +216,23 @@ fn padding(l: &mut Lowering, id: NodeId, pad: &Pad, x: NodeId) {
         pad.before.iter().zip(&view.strides).map(|(before, stride)| before * stride).sum::<usize>();
     view.dims.clone_from(&x.array.view.dims);
     copy_values(l, id, x, interior);
+}
+
+/// Applies the epilogue, if there is one, of a node that only moved elements.
+fn finish_copies(l: &mut Lowering, id: NodeId, extra: &[NodeId]) {
+    let epilogue = &l.graph.node(id).epilogue;
+    if epilogue.is_empty() {
+        return;
+    }
+    let (epilogue, extra) = l.epilogue(epilogue, extra);
+    let moved = l.value(id);
+    let finished = l.temporary(l.layout(id), moved.array.element);
+    launch_map(l, id, MapFunction::Copy, vec![moved.clone()], epilogue, extra, finished.clone());
+    if l.homes.of_value(id).0 == id {
+        l.values.insert(id, finished);
+    } else {
+        copy_values(l, id, finished, moved);
+    }
 }
 
 /// Operators with kernels of their own that need no choice.
