@@ -99,7 +99,12 @@ impl GpuFamily for Map {
         let arrays: Vec<Array> = self.inputs.iter().chain([&self.output]).cloned().collect();
         let dims = &self.output.view.dims;
         let places = arrays_name(dims, &arrays.iter().collect::<Vec<_>>());
-        format!("{}_{places}{}", self.function.name(), self.epilogue.suffix())
+        // Functions of any number of inputs say of how many.
+        let terms = match self.function {
+            MapFunction::Sum => self.inputs.len().to_string(),
+            _ => String::new(),
+        };
+        format!("{}{terms}_{places}{}", self.function.name(), self.epilogue.suffix())
     }
 
     fn launch(&self) -> Launch {
