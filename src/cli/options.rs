@@ -1,5 +1,6 @@
 //! Options that several commands share.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Instant;
@@ -7,13 +8,14 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 
 use super::failure::Failure;
+use super::progress::spinner;
 use crate::codegen::target::InstructionSet;
 use crate::graph::Graph;
 use crate::kernels::gpu::gemm::Precision;
 use crate::kernels::product::WeightType;
 use crate::runtime::cuda::Device;
 use crate::runtime::{CompileOptions, Isa};
-use crate::weights::{self, WeightFile, Weights};
+use crate::weights::{self, HubAddress, WeightFile, Weights};
 use crate::{Error, Model};
 
 /// Which model, with which parameters.
@@ -73,15 +75,58 @@ impl ModelArgs {
 /// Where the weights come from.
 #[derive(Args)]
 pub struct WeightArgs {
-    /// The weights [default: NAME.safetensors beside NAME.kiln]
-    #[arg(long, value_name = "FILE.safetensors", conflicts_with = "random_weights")]
-    weights: Option<PathBuf>,
+    /// The weights: safetensors, an index of such files, a PyTorch checkpoint (.pth), or a repository
+    /// [default: NAME.safetensors beside NAME.kiln]
+    #[arg(
+        long,
+        value_name = "FILE|hf://OWNER/NAME[/FILE][@REVISION]",
+        value_parser = parse_weight_source,
+        conflicts_with = "random_weights"
+    )]
+    weights: Option<WeightSource>,
     /// Kaiming-scaled random weights, the same on every machine
     #[arg(long, value_name = "SEED")]
     random_weights: Option<u64>,
     /// Accept a weight file with arrays that the model does not ask for
     #[arg(long)]
     allow_extra: bool,
+}
+
+/// A weight file, here or in a repository.
+#[derive(Clone)]
+pub enum WeightSource {
+    File(PathBuf),
+    Hub(HubAddress),
+}
+
+pub fn parse_weight_source(text: &str) -> Result<WeightSource, String> {
+    if text.starts_with("hf://") {
+        text.parse().map(WeightSource::Hub)
+    } else {
+        Ok(WeightSource::File(text.into()))
+    }
+}
+
+impl WeightSource {
+    /// The file on this machine.
+    ///
+    /// # Errors
+    /// Where it cannot be fetched.
+    pub fn path(&self) -> Result<PathBuf, Error> {
+        match self {
+            WeightSource::File(path) => Ok(path.clone()),
+            WeightSource::Hub(address) => spinner("downloading", || address.fetch()),
+        }
+    }
+}
+
+impl fmt::Display for WeightSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WeightSource::File(path) => path.display().fmt(f),
+            WeightSource::Hub(address) => address.fmt(f),
+        }
+    }
 }
 
 /// Weights, where they came from, and the seconds that reading or drawing them took.
@@ -92,19 +137,30 @@ pub struct LoadedWeights {
 }
 
 impl WeightArgs {
+    /// Takes the weights from `file` where no option names them.
+    pub fn or_file(mut self, file: PathBuf) -> Self {
+        if self.weights.is_none() && self.random_weights.is_none() {
+            self.weights = Some(WeightSource::File(file));
+        }
+        self
+    }
+
     /// The weights of `graph`, the graph of the model at `path`. Where no option names them and none lie
     /// beside the model, they are random if `or_random`.
     pub fn load(&self, graph: &Graph, path: &Path, or_random: bool) -> Result<LoadedWeights, Error> {
         let start = Instant::now();
         let beside = path.with_extension("safetensors");
-        let file = self.weights.as_deref().or_else(|| beside.is_file().then_some(beside.as_path()));
-        let (weights, origin) = match (self.random_weights, file) {
+        let source = match &self.weights {
+            Some(source) => Some(source.clone()),
+            None => beside.is_file().then(|| WeightSource::File(beside.clone())),
+        };
+        let (weights, origin) = match (self.random_weights, source) {
             (Some(seed), _) => random(graph, seed)?,
-            (None, Some(file)) => (read(graph, file, self.allow_extra)?, file.display().to_string()),
+            (None, Some(source)) => (read(graph, &source.path()?, self.allow_extra)?, source.to_string()),
             (None, None) if or_random || !has_parameters(graph) => random(graph, 0)?,
             (None, None) => {
                 return Err(Error::input(format!(
-                    "no weights for '{}': pass --weights FILE.safetensors, or --random-weights SEED to try the \
+                    "no weights for '{}': pass --weights FILE, or --random-weights SEED to try the \
                      model without trained ones ('{}' would be taken by itself, but is not there)",
                     path.display(),
                     beside.display()

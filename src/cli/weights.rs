@@ -1,12 +1,11 @@
 //! `kiln weights MODEL FILE`
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use serde_json::json;
 
 use super::failure::Failure;
-use super::options::ModelArgs;
+use super::options::{ModelArgs, WeightSource, parse_weight_source};
 use crate::weights::{self, WeightFile};
 
 /// Says which arrays of a weight file match the model, are missing, extra or misshapen
@@ -16,9 +15,9 @@ use crate::weights::{self, WeightFile};
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// The weight file
-    #[arg(value_name = "FILE.safetensors")]
-    file: PathBuf,
+    /// The weight file: safetensors, an index of such files, a PyTorch checkpoint (.pth), or a repository
+    #[arg(value_name = "FILE|hf://OWNER/NAME", value_parser = parse_weight_source)]
+    file: WeightSource,
     /// List what matches too
     #[arg(long)]
     all: bool,
@@ -29,15 +28,15 @@ pub struct Args {
 
 pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let graph = args.model.load()?.graph;
-    let file = WeightFile::open(&args.file)?;
+    let file = WeightFile::open(&args.file.path()?)?;
     let binding = weights::bind(&graph, file.arrays());
     if args.json {
         let mut document = json!(binding);
         document["model"] = json!(graph.name);
-        document["file"] = json!(args.file.display().to_string());
+        document["file"] = json!(args.file.to_string());
         writeln!(out, "{document:#}")?;
     } else {
-        writeln!(out, "{}: {binding}", args.file.display())?;
+        writeln!(out, "{}: {binding}", args.file)?;
         if args.all {
             for key in &binding.matched {
                 writeln!(out, "  matched    {key}")?;

@@ -1,12 +1,17 @@
 //! Trained and random parameters.
 
 mod binding;
+mod file;
+mod hub;
+mod pytorch;
 mod random;
 mod safetensors;
 
 pub use binding::{Binding, Mismatch, Misshapen, Missing, bind};
+pub use file::WeightFile;
+pub use hub::HubAddress;
 pub use random::{random, random_input};
-pub use safetensors::{WeightFile, save, write};
+pub use safetensors::{save, write};
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,18 +39,11 @@ impl Weights {
         self.arrays.iter().map(|(key, value)| (key.as_str(), value))
     }
 
-    /// Every floating-point array of a safetensors file. [`WeightFile`] reads only those that a model asks for.
+    /// Every floating-point array of a weight file. [`WeightFile`] reads only those that a model asks for.
     ///
     /// # Errors
     /// Where the file cannot be read, is damaged, or holds a value that is not finite.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let mut file = WeightFile::open(path.as_ref())?;
-        let keys: Vec<String> = file.arrays().map(|(key, _)| key.to_owned()).collect();
-        let mut weights = Weights::default();
-        for key in keys.into_iter().filter(|key| !binding::is_bookkeeping(key)) {
-            let value = file.read(&key)?;
-            weights.insert(key, value);
-        }
-        Ok(weights)
+        WeightFile::open(path.as_ref())?.read_all()
     }
 }

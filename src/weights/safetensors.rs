@@ -5,122 +5,75 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read, Write};
+use std::path::Path;
 
-use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::Weights;
+use super::file::{Element, Entry};
 use crate::Error;
 use crate::io::AtomicFile;
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::Shape;
 
 /// The longest header that is read, in bytes; a network of a thousand arrays has one of 100 KB.
 const MAX_HEADER: u64 = 16 << 20;
 
-/// An opened weight file whose header has been checked; arrays are read one by one as they are asked for, so
-/// a file costs no memory beyond what the model needs of it.
-pub struct WeightFile {
-    path: PathBuf,
-    file: File,
-    arrays: BTreeMap<String, Entry>,
+/// Reads the header: every array by its key.
+///
+/// # Errors
+/// Where the file cannot be read, or its header is damaged or declares other bytes than the file has.
+pub(super) fn arrays(path: &Path, file: &mut File) -> Result<BTreeMap<String, Entry>, Error> {
+    let length = file.metadata().map_err(Error::read(path))?.len();
+    let damaged = |problem: String| Error::file(path, format!("not a safetensors file: {problem}"));
+    let mut field = [0; 8];
+    if length < 8 {
+        return Err(damaged(format!("only {length} bytes long")));
+    }
+    file.read_exact(&mut field).map_err(Error::read(path))?;
+    let header_length = u64::from_le_bytes(field);
+    if header_length > MAX_HEADER || header_length > length - 8 {
+        return Err(damaged(format!("declares a header of {header_length} bytes in a file of {length}")));
+    }
+    let mut header = vec![0; header_length as usize];
+    file.read_exact(&mut header).map_err(Error::read(path))?;
+    // Checks too that the arrays lie back to back and that each is as long as its shape and type say.
+    let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| damaged(error.to_string()))?;
+    let data = 8 + header_length;
+    let held = length - data;
+    if metadata.data_len() as u64 != held {
+        return Err(damaged(format!(
+            "declares {} bytes of arrays, but {held} follow the header",
+            metadata.data_len()
+        )));
+    }
+    let entries = metadata.tensors().into_iter().map(|(key, info)| {
+        let start = data + info.data_offsets.0 as u64;
+        let shape = Shape::new(info.shape.clone());
+        let strides = shape.strides();
+        (key, Entry { source: 0, place: 0, start, element: element(info.dtype), shape, strides })
+    });
+    Ok(entries.collect())
 }
 
-struct Entry {
-    dtype: Dtype,
-    shape: Shape,
-    /// From the start of the file, in bytes.
-    start: u64,
-}
-
-impl WeightFile {
-    /// Reads the header.
-    ///
-    /// # Errors
-    /// Where the file cannot be read, or its header is damaged or declares other bytes than the file has.
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        let mut file = crate::io::open(path)?;
-        let length = file.metadata().map_err(Error::read(path))?.len();
-        let damaged = |problem: String| Error::file(path, format!("not a safetensors file: {problem}"));
-        let mut field = [0; 8];
-        if length < 8 {
-            return Err(damaged(format!("only {length} bytes long")));
-        }
-        file.read_exact(&mut field).map_err(Error::read(path))?;
-        let header_length = u64::from_le_bytes(field);
-        if header_length > MAX_HEADER || header_length > length - 8 {
-            return Err(damaged(format!("declares a header of {header_length} bytes in a file of {length}")));
-        }
-        let mut header = vec![0; header_length as usize];
-        file.read_exact(&mut header).map_err(Error::read(path))?;
-        // Checks too that the arrays lie back to back and that each is as long as its shape and type say.
-        let metadata: Metadata =
-            serde_json::from_slice(&header).map_err(|error| damaged(error.to_string()))?;
-        let data = 8 + header_length;
-        let held = length - data;
-        if metadata.data_len() as u64 != held {
-            return Err(damaged(format!(
-                "declares {} bytes of arrays, but {held} follow the header",
-                metadata.data_len()
-            )));
-        }
-        let arrays = metadata
-            .tensors()
-            .into_iter()
-            .map(|(key, info)| {
-                let start = data + info.data_offsets.0 as u64;
-                (key, Entry { dtype: info.dtype, shape: Shape::new(info.shape.clone()), start })
-            })
-            .collect();
-        Ok(WeightFile { path: path.to_owned(), file, arrays })
-    }
-
-    /// The key and shape of each array, in the order of keys.
-    pub fn arrays(&self) -> impl Iterator<Item = (&str, &Shape)> {
-        self.arrays.iter().map(|(key, entry)| (key.as_str(), &entry.shape))
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Reads one array as `f32`.
-    ///
-    /// # Errors
-    /// Where there is no such array, it is not of a floating-point type, reading fails, or a value is not
-    /// finite.
-    pub fn read(&mut self, key: &str) -> Result<Tensor, Error> {
-        let path = &self.path;
-        let problem = |problem: String| Error::file(path, format!("array '{key}' {problem}"));
-        let Entry { dtype, shape, start } =
-            self.arrays.get(key).ok_or_else(|| problem("is not in the file".to_owned()))?;
-        let decode: fn(&[u8]) -> f32 = match dtype {
-            Dtype::F32 => |raw| f32::from_le_bytes(fixed(raw)),
-            Dtype::F64 => |raw| f64::from_le_bytes(fixed(raw)) as f32,
-            Dtype::F16 => |raw| f16::from_le_bytes(fixed(raw)).to_f32(),
-            Dtype::BF16 => |raw| bf16::from_le_bytes(fixed(raw)).to_f32(),
-            other => return Err(problem(format!("is of type {other}; F32, F16, BF16 and F64 are read"))),
-        };
-        let size = dtype.bitsize() / 8;
-        let count = shape.elements();
-        self.file.seek(SeekFrom::Start(*start)).map_err(Error::read(path))?;
-        let mut values = Vec::with_capacity(count);
-        let mut chunk = vec![0; size * count.min(1 << 18)];
-        while values.len() < count {
-            let bytes = &mut chunk[..size * (count - values.len()).min(1 << 18)];
-            self.file.read_exact(bytes).map_err(Error::read(path))?;
-            values.extend(bytes.chunks_exact(size).map(decode));
-        }
-        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            return Err(problem(format!("holds {} at element {at}, which is not a finite f32", values[at])));
-        }
-        Ok(Tensor::new(shape.clone(), values))
-    }
-}
-
-fn fixed<const N: usize>(raw: &[u8]) -> [u8; N] {
-    raw.try_into().expect("chunks of the element's size")
+fn element(dtype: Dtype) -> Element {
+    let name = match dtype {
+        Dtype::F32 => return Element::F32,
+        Dtype::F64 => return Element::F64,
+        Dtype::F16 => return Element::F16,
+        Dtype::BF16 => return Element::BF16,
+        Dtype::BOOL => "BOOL",
+        Dtype::U8 => "U8",
+        Dtype::I8 => "I8",
+        Dtype::U16 => "U16",
+        Dtype::I16 => "I16",
+        Dtype::U32 => "U32",
+        Dtype::I32 => "I32",
+        Dtype::U64 => "U64",
+        Dtype::I64 => "I64",
+        _ => "another kind",
+    };
+    Element::Other { name, bytes: dtype.bitsize().div_ceil(8) }
 }
 
 /// Writes all of `weights` as F32 to a file that appears whole or not at all.
@@ -163,7 +116,11 @@ pub fn write(weights: &Weights, out: &mut impl Write) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use half::{bf16, f16};
+
+    use super::super::WeightFile;
     use super::*;
+    use crate::tensor::Tensor;
 
     fn open(bytes: &[u8]) -> Result<WeightFile, String> {
         let folder = tempfile::tempdir().unwrap();

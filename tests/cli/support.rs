@@ -12,16 +12,22 @@ pub struct Run {
 
 /// Runs `kiln` in `folder` with words separated by spaces.
 pub fn kiln_in(folder: &Path, words: &str) -> Run {
-    // What the program remembers between runs stays in the build folder.
-    kiln_with_cache(Path::new(env!("CARGO_TARGET_TMPDIR")), folder, words)
+    kiln_with(folder, words, &[])
 }
 
 /// Runs `kiln` in `folder` with a folder of its own for what it remembers.
 pub fn kiln_with_cache(cache: &Path, folder: &Path, words: &str) -> Run {
+    kiln_with(folder, words, &[("XDG_CACHE_HOME", cache.to_str().expect("UTF-8"))])
+}
+
+/// [`kiln_in`] with environment variables.
+pub fn kiln_with(folder: &Path, words: &str, variables: &[(&str, &str)]) -> Run {
     let output = Command::new(env!("CARGO_BIN_EXE_kiln"))
         .current_dir(folder)
+        // What the program remembers between runs stays in the build folder.
+        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
+        .envs(variables.iter().copied())
         .args(words.split_whitespace())
-        .env("XDG_CACHE_HOME", cache)
         .stdin(Stdio::null())
         .output()
         .expect("the program starts");
@@ -104,6 +110,10 @@ impl Workspace {
 
     pub fn kiln(&self, words: &str) -> Run {
         kiln_in(self.0.path(), words)
+    }
+
+    pub fn kiln_with(&self, words: &str, variables: &[(&str, &str)]) -> Run {
+        kiln_with(self.0.path(), words, variables)
     }
 
     /// The names of all files.
