@@ -24,6 +24,7 @@
 
 pub mod cli;
 pub mod codegen;
+pub mod compare;
 pub mod dsl;
 mod error;
 pub mod graph;

@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod classify;
+mod compare;
 mod cuda;
 mod engine;
 mod failure;
@@ -48,6 +49,7 @@ enum Command {
     Bench(bench::Args),
     Profile(profile::Args),
     Machine(machine::Args),
+    Compare(compare::Args),
     Fmt(fmt::Args),
     Classify(classify::Args),
     Weights(weights::Args),
@@ -83,6 +85,7 @@ impl Command {
             Command::Bench(args) => bench::run(args, out),
             Command::Profile(args) => profile::run(args, out),
             Command::Machine(args) => machine::run(args, out),
+            Command::Compare(args) => compare::run(args, out),
             Command::Fmt(args) => fmt::run(args, out),
             Command::Classify(args) => classify::run(args, out),
             Command::Weights(args) => weights::run(args, out),

@@ -2,6 +2,7 @@
 
 pub mod image;
 pub mod npy;
+pub mod npz;
 
 mod atomic;
 

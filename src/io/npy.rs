@@ -2,7 +2,6 @@
 //!
 //! Source: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -18,9 +17,9 @@ const MAX_HEADER: usize = 10_000;
 const MAX_ELEMENTS: usize = 1 << 28;
 
 /// An opened array whose header has been read and checked against the length of the file.
-pub struct NpyFile {
+pub struct NpyFile<'a> {
     path: PathBuf,
-    data: BufReader<File>,
+    data: Box<dyn Read + 'a>,
     header: Header,
 }
 
@@ -40,7 +39,7 @@ enum Element {
     Float(usize),
 }
 
-impl NpyFile {
+impl<'a> NpyFile<'a> {
     /// Reads the header.
     ///
     /// # Errors
@@ -48,7 +47,14 @@ impl NpyFile {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let file = super::open(path)?;
         let length = file.metadata().map_err(Error::read(path))?.len();
-        let mut data = BufReader::new(file);
+        NpyFile::new(path, BufReader::new(file), length)
+    }
+
+    /// [`NpyFile::open`] for the `length` bytes that `data` yields; messages name `path`.
+    ///
+    /// # Errors
+    /// As [`NpyFile::open`].
+    pub fn new(path: &Path, mut data: impl Read + 'a, length: u64) -> Result<Self, Error> {
         let (text, start) = read_header(&mut data).map_err(|problem| Error::file(path, problem))?;
         let header = parse_header(&text)
             .map_err(|problem| Error::file(path, format!("a damaged .npy header: {problem}")))?;
@@ -71,7 +77,7 @@ impl NpyFile {
                 ),
             ));
         }
-        Ok(NpyFile { path: path.to_owned(), data, header })
+        Ok(NpyFile { path: path.to_owned(), data: Box::new(data), header })
     }
 
     pub fn shape(&self) -> &Shape {
@@ -97,6 +103,10 @@ impl NpyFile {
                 }
                 values.push(element.decode(raw));
             }
+        }
+        // An archive's entry is checked as a whole at its end.
+        if self.data.read(&mut [0]).map_err(Error::read(&self.path))? != 0 {
+            return Err(Error::file(&self.path, "goes on after its last element"));
         }
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
             let problem = format!("element {at} in file order is {}, not a finite f32", values[at]);

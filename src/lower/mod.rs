@@ -24,7 +24,7 @@ pub use weights::{PackSource, PackedArray};
 use crate::codegen::target::InstructionSet;
 use crate::graph::{Graph, NodeId};
 use crate::kernels::product::WeightType;
-use crate::kernels::{Family, KernelSpec};
+use crate::kernels::{Family, KernelSpec, View};
 use crate::tensor::Shape;
 
 /// Everything needed to run a graph but the values of its weights.
@@ -46,6 +46,18 @@ pub struct Plan {
     pub inputs: Vec<NodeId>,
     /// The graph's outputs, in order.
     pub outputs: Vec<NodeId>,
+    /// The graph's activations, in the order in which they are computed.
+    pub values: Vec<PlacedValue>,
+}
+
+/// Where an activation lies while its readers may read it.
+#[derive(Clone, Debug)]
+pub struct PlacedValue {
+    pub node: NodeId,
+    pub view: View,
+    pub binding: Binding,
+    /// How many steps have run when it is complete.
+    pub after: usize,
 }
 
 /// A kernel launch.
@@ -126,6 +138,7 @@ pub fn lower(graph: &Graph, options: LowerOptions) -> Result<Plan, LowerError> {
             scratch_elements: 0,
             inputs: graph.inputs().to_vec(),
             outputs: graph.outputs().iter().map(|output| output.node).collect(),
+            values: Vec::new(),
         },
         kernel_ids: HashMap::new(),
         packed_ids: HashMap::new(),
@@ -135,6 +148,7 @@ pub fn lower(graph: &Graph, options: LowerOptions) -> Result<Plan, LowerError> {
     for id in graph.topological_order() {
         if !layout.is_constant(id) {
             operators::lower_node(&mut lowering, id)?;
+            lowering.note_value(id);
         }
     }
     for (position, output) in graph.outputs().iter().enumerate() {
@@ -146,7 +160,7 @@ pub fn lower(graph: &Graph, options: LowerOptions) -> Result<Plan, LowerError> {
 /// Where a value lies.
 #[derive(Clone, Debug)]
 struct Value {
-    view: crate::kernels::View,
+    view: View,
     binding: Binding,
 }
 
@@ -155,7 +169,7 @@ struct Value {
 struct Buffer {
     elements: usize,
     /// Describes the zero border that must survive between runs, if there is one.
-    border: Option<crate::kernels::View>,
+    border: Option<View>,
 }
 
 /// A lowering under way.
@@ -190,6 +204,12 @@ impl Lowering<'_> {
         self.plan.steps.push(Step { kernel, bindings, layers, work });
     }
 
+    /// Notes where the value of a node lies that has just been lowered.
+    fn note_value(&mut self, node: NodeId) {
+        let Value { view, binding } = self.values[&node].clone();
+        self.plan.values.push(PlacedValue { node, view, binding, after: self.plan.steps.len() });
+    }
+
     /// Reserves an array in the weights' memory.
     fn pack(&mut self, source: PackSource) -> Binding {
         let plan = &mut self.plan;
@@ -204,7 +224,7 @@ impl Lowering<'_> {
     }
 
     /// Reserves a buffer in the arena.
-    fn buffer(&mut self, elements: usize, border: Option<crate::kernels::View>) -> Binding {
+    fn buffer(&mut self, elements: usize, border: Option<View>) -> Binding {
         self.buffers.push(Buffer { elements, border });
         Binding::Arena(self.buffers.len() - 1)
     }

@@ -1,6 +1,7 @@
 //! A compiled model: code, weights and arena, ready to be called.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -161,10 +162,10 @@ fn divide<'a>(mut memory: &'a mut [f32], arrays: &'a [PackedArray]) -> Vec<Targe
 
 /// A compiled model with its weights, ready to run.
 pub struct Executable {
-    compiled: Compiled,
+    pub(super) compiled: Compiled,
     timings: CompileTimings,
     weights: Memory,
-    arena: Memory,
+    pub(super) arena: Memory,
     /// Each thread's scratch memory, which `tables` points into.
     _scratch: Vec<Memory>,
     launches: Vec<Launch>,
@@ -315,18 +316,26 @@ impl Executable {
     }
 
     fn run_tensors(&mut self, inputs: &[Tensor], clock: Option<&Clock>) -> Result<Vec<Tensor>, RunError> {
+        self.check_inputs(inputs)?;
+        let mut outputs = self.empty_outputs();
+        let inputs: Vec<&[f32]> = inputs.iter().map(Tensor::data).collect();
+        let mut targets: Vec<&mut [f32]> = outputs.iter_mut().map(Tensor::data_mut).collect();
+        self.execute(&inputs, &mut targets, clock)?;
+        Ok(outputs)
+    }
+
+    pub(super) fn check_inputs(&self, inputs: &[Tensor]) -> Result<(), RunError> {
         for (port, input) in self.inputs.iter().zip(inputs) {
             if port.shape != *input.shape() {
                 let (name, expected, given) = (port.name.clone(), port.shape.clone(), input.shape().clone());
                 return Err(RunError::InputShape { name, expected, given });
             }
         }
-        let mut outputs: Vec<Tensor> =
-            self.outputs.iter().map(|port| Tensor::zeros(port.shape.clone())).collect();
-        let inputs: Vec<&[f32]> = inputs.iter().map(Tensor::data).collect();
-        let mut targets: Vec<&mut [f32]> = outputs.iter_mut().map(Tensor::data_mut).collect();
-        self.execute(&inputs, &mut targets, clock)?;
-        Ok(outputs)
+        Ok(())
+    }
+
+    pub(super) fn empty_outputs(&self) -> Vec<Tensor> {
+        self.outputs.iter().map(|port| Tensor::zeros(port.shape.clone())).collect()
     }
 
     /// Runs on row-major arrays, without allocating: `inputs` and `outputs` as [`Executable::inputs`] and
@@ -344,6 +353,17 @@ impl Executable {
         outputs: &mut [&mut [f32]],
         clock: Option<&Clock>,
     ) -> Result<(), RunError> {
+        self.execute_steps(0..self.launches.len(), inputs, outputs, clock)
+    }
+
+    /// Some of the steps of a run, after all those before them.
+    pub(super) fn execute_steps(
+        &mut self,
+        steps: Range<usize>,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+        clock: Option<&Clock>,
+    ) -> Result<(), RunError> {
         check_arrays("input", &self.inputs, inputs.iter().map(|array| array.len()))?;
         check_arrays("output", &self.outputs, outputs.iter().map(|array| array.len()))?;
         for &(at, binding) in &self.ports {
@@ -357,7 +377,7 @@ impl Executable {
                 table[at] = pointer;
             }
         }
-        self.threads.run(&Program { launches: &self.launches, tables: &self.tables, clock });
+        self.threads.run(&Program { launches: &self.launches[steps], tables: &self.tables, clock });
         Ok(())
     }
 }

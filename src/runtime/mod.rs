@@ -5,6 +5,7 @@ mod executable;
 pub mod gpu;
 mod kernel_runner;
 mod memory;
+mod observe;
 mod threads;
 
 use serde::Serialize;
