@@ -41,6 +41,7 @@ def cases() -> Iterator[Case]:
     yield Case("resnet18", "resnet", {"depth": 18}, torchvision.models.resnet18())
     yield Case("resnet50", "resnet", {"depth": 50}, torchvision.models.resnet50())
     yield Case("mobilenetv1_100", "mobilenet_v1", {}, timm.create_model("mobilenetv1_100"))
+    yield Case("mobilenet_v2", "mobilenet_v2", {}, torchvision.models.mobilenet_v2())
 
 
 def uniform(key: str, shape: tuple[int, ...], low: float, high: float, seed: int = SEED) -> np.ndarray:

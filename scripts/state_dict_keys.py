@@ -15,7 +15,7 @@ RESNETS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 
 def main() -> None:
     with torch.device("meta"):
-        networks = {name: torchvision.models.get_model(name) for name in [*RESNETS, "alexnet"]}
+        networks = {name: torchvision.models.get_model(name) for name in [*RESNETS, "alexnet", "mobilenet_v2"]}
         networks["mobilenetv1_100"] = timm.create_model("mobilenetv1_100")
     lines = []
     for name, network in networks.items():

@@ -73,6 +73,11 @@ fn resnet50_agrees_with_torchvision() {
 }
 
 #[test]
+fn mobilenet_v2_agrees_with_torchvision() {
+    check("mobilenet_v2");
+}
+
+#[test]
 fn mobilenet_v1_agrees_with_timm() {
     check("mobilenetv1_100");
 }

@@ -102,11 +102,12 @@ fn state_dicts() -> BTreeMap<String, BTreeMap<String, Vec<usize>>> {
 #[test]
 fn weight_files_of_torchvision_and_timm_load_without_renaming() {
     let networks = state_dicts();
-    assert_eq!(networks.len(), 7);
+    assert_eq!(networks.len(), 8);
     for (name, arrays) in networks {
         let graph = match name.strip_prefix("resnet") {
             Some(depth) => graph("resnet", &[("depth", depth)]),
             None if name == "alexnet" => graph("alexnet_torchvision", &[]),
+            None if name == "mobilenet_v2" => graph("mobilenet_v2", &[]),
             None => graph("mobilenet_v1", &[]),
         };
         assert_eq!(weights(&graph), arrays, "{name}");
@@ -136,5 +137,6 @@ fn models_are_short() {
         fs::read_to_string(path).expect("the model is there").lines().count()
     };
     assert!(lines("mobilenet_v1") < 40);
+    assert!(lines("mobilenet_v2") < 50);
     assert!(lines("resnet") < 60);
 }

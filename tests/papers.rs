@@ -33,6 +33,24 @@ fn mobilenet_v1_has_the_numbers_of_its_tables_6_and_7() {
 }
 
 #[test]
+fn mobilenet_v2_has_the_numbers_of_its_table_4_and_of_torchvision() {
+    // Parameters as torchvision counts them; multiply-adds as the paper states them, where it does.
+    let cases = [
+        ("1.0", 3_504_872, Some(300e6)),
+        ("1.4", 6_108_776, Some(585e6)),
+        ("0.75", 2_636_424, None),
+        ("0.35", 1_677_128, None),
+    ];
+    for (alpha, parameters, multiply_adds) in cases {
+        let summary = summary("mobilenet_v2", &[("alpha", alpha)]);
+        assert_eq!(summary.parameters, parameters, "alpha {alpha}");
+        if let Some(multiply_adds) = multiply_adds {
+            assert_rounds_to(summary.multiply_adds, multiply_adds, 0.01 * multiply_adds);
+        }
+    }
+}
+
+#[test]
 fn resnets_have_the_numbers_of_their_table_1_and_of_torchvision() {
     // Parameters as torchvision counts them. The paper's FLOPs leave out some of the shortcuts and the classifier, so
     // its figures are met within 3 %.

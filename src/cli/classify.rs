@@ -1,4 +1,4 @@
-//! `kiln classify PHOTO --model MODEL`
+//! `kiln classify PHOTO`
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::inputs::PictureArgs;
 use super::labels::{self, Labels};
 use super::options::{CompileArgs, ModelArgs, WeightArgs};
+use super::settings::Settings;
 use crate::Error;
 
 /// Says what is in a picture: the best classes, with their labels and probabilities
@@ -18,9 +19,10 @@ pub struct Args {
     /// PNG or JPEG pictures
     #[arg(required = true, value_name = "PHOTO")]
     photos: Vec<PathBuf>,
-    /// The model file, with one picture as input and one score for each class as output
-    #[arg(long, short)]
-    model: PathBuf,
+    /// The model file, with one picture as input and one score for each class as output, or the settings of a model
+    /// with its weights, as models/install writes them [default: the one installed in models/installed]
+    #[arg(long, short, value_name = "NET.kiln|SETTINGS.json")]
+    model: Option<PathBuf>,
     /// Sets a parameter of the model, as in -D alpha=0.5
     #[arg(short = 'D', value_name = "NAME=VALUE", value_parser = super::options::parse_define)]
     define: Vec<(String, String)>,
@@ -41,9 +43,25 @@ pub struct Args {
     pictures: PictureArgs,
 }
 
-pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
+pub fn run(mut args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let options = args.compile.options()?;
-    let model = ModelArgs::new(args.model, args.define);
+    let settings = match &args.model {
+        None => Some(Settings::installed()?),
+        Some(path) if path.extension().is_some_and(|extension| extension == "json") => {
+            Some(Settings::load(path)?)
+        }
+        Some(_) => None,
+    };
+    let mut path = args.model.unwrap_or_default();
+    if let Some(settings) = settings {
+        path = settings.model;
+        // What the command line says comes last, and stands.
+        args.define.splice(0..0, settings.define);
+        args.weights = args.weights.or_file(settings.weights);
+        args.labels = args.labels.or(settings.labels);
+        args.pictures = args.pictures.or_normalised(settings.mean, settings.std);
+    }
+    let model = ModelArgs::new(path, args.define);
     let graph = model.load()?.graph;
     let &[input] = graph.inputs() else {
         return Err(Failure::input(format!(

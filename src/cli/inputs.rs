@@ -72,6 +72,13 @@ fn parse_factor(text: &str) -> Result<f32, String> {
 }
 
 impl PictureArgs {
+    /// Takes what is subtracted and what is divided by from here, where no option says it.
+    pub fn or_normalised(mut self, mean: Option<Vec<f32>>, std: Option<Vec<f32>>) -> Self {
+        self.mean = self.mean.or(mean);
+        self.std = self.std.or(std);
+        self
+    }
+
     /// Reads a picture as one image of an input `[n, c, h, w]`.
     pub fn read(&self, path: &Path, shape: &Shape) -> Result<Tensor, Error> {
         let Some((_, channels, height, width)) = shape.nchw() else {

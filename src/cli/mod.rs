@@ -20,6 +20,7 @@ mod profile;
 mod progress;
 mod ptx;
 mod run;
+mod settings;
 mod show;
 mod text;
 mod weights;

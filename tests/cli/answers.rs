@@ -1,5 +1,7 @@
 //! What `run` and `classify` answer on good input.
 
+use std::path::Path;
+
 use crate::support::{Workspace, kiln, npy, npy_values};
 
 const DIGITS: &str = "--input models/digits_test_images.npy --expect models/digits_test_labels.npy";
@@ -132,4 +134,37 @@ fn bench_draws_a_picture() {
         kiln(&format!("bench models/digits.kiln --seconds 0.05 --plot {}", path.display())).ok();
         assert!(std::fs::read(path).unwrap().starts_with(start), "{name}");
     }
+}
+
+#[test]
+fn classify_takes_the_installed_model_or_says_how_to_install_one() {
+    let workspace = Workspace::new();
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let classify = format!("classify {} --top 1", models.join("digits/7.png").display());
+    workspace.kiln(&classify).blames(&["no model is installed", "models/install/mobilenet_v2.py", "--model"]);
+
+    // Relative to the settings' own folder, which is not the current one.
+    std::fs::create_dir_all(workspace.path("models/installed")).unwrap();
+    std::fs::copy(models.join("digits.safetensors"), workspace.path("models/installed/w.safetensors"))
+        .unwrap();
+    let settings = |key: &str| {
+        serde_json::json!({
+            "model": models.join("digits.kiln"), "weights": "w.safetensors",
+            "labels": models.join("digits.labels.txt"), key: {"batch": "1"}, "mean": [0.0], "std": [1.0],
+        })
+        .to_string()
+    };
+    workspace.write("models/installed/mobilenet_v2.json", settings("define"));
+    for (words, variables) in [
+        (classify.clone(), vec![]),
+        (format!("{classify} --model models/installed/mobilenet_v2.json"), vec![("KILN_MODELS", "absent")]),
+    ] {
+        let text = workspace.kiln_with(&words, &variables).ok();
+        assert!(text.lines().nth(1).unwrap().trim().starts_with("7 "), "{text}");
+    }
+    workspace.kiln_with(&classify, &[("KILN_MODELS", "absent")]).blames(&["'absent'"]);
+    // What the command line says stands.
+    workspace.kiln(&format!("{classify} -D batch=2")).blames(&["[2, 1, 8, 8]"]);
+    workspace.write("models/installed/mobilenet_v2.json", settings("defines"));
+    workspace.kiln(&classify).blames(&["mobilenet_v2.json", "`defines`"]);
 }

@@ -7,24 +7,28 @@ type Defines = &'static [(&'static str, &'static str)];
 
 /// All shipped models at full size.
 pub const SHIPPED: &[(&str, Defines)] = &[
+    ("age_net", &[]),
     ("alexnet", &[]),
     ("alexnet_torchvision", &[]),
     ("bn_inception", &[]),
     ("digits", &[]),
     ("mobilenet_v1", &[]),
     ("mobilenet_v1", &[("alpha", "0.5"), ("resolution", "160")]),
+    ("mobilenet_v2", &[]),
     ("resnet", &[("depth", "18")]),
     ("resnet", &[("depth", "50")]),
 ];
 
 /// All shipped models, every depth included, small enough to interpret in tests.
 pub const REDUCED: &[(&str, Defines)] = &[
+    ("age_net", &[]),
     ("alexnet", &[]),
     ("alexnet_torchvision", &[]),
     ("bn_inception", &[("resolution", "64")]),
     ("digits", &[("batch", "3")]),
     ("mobilenet_v1", &[("resolution", "64")]),
     ("mobilenet_v1", &[("alpha", "0.25"), ("resolution", "96"), ("batch", "2")]),
+    ("mobilenet_v2", &[("resolution", "64")]),
     ("resnet", &[("depth", "18"), ("resolution", "64")]),
     ("resnet", &[("depth", "34"), ("resolution", "64")]),
     ("resnet", &[("depth", "50"), ("resolution", "64")]),
