@@ -4,7 +4,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits, Rgb32FImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb32FImage};
 
 use crate::Error;
 use crate::tensor::Tensor;
@@ -13,6 +13,10 @@ use crate::tensor::Tensor;
 const MAX_SIDE: u32 = 1 << 14;
 /// The most memory that decoding may take, in bytes.
 const MAX_DECODED: u64 = 1 << 30;
+/// Deflate's best compression.
+const MOST_DEFLATED: u64 = 1032;
+/// Pictures of up to this many pixels are decoded whatever their files' lengths.
+const SMALL_PICTURE: u64 = 1 << 20;
 /// The most pixels that a resized picture may have.
 const MAX_RESIZED: u64 = 1 << 26;
 
@@ -112,12 +116,13 @@ pub fn read(path: &Path, shape: [usize; 3], preprocess: &Preprocess) -> Result<T
 
 fn decode(path: &Path) -> Result<Rgb32FImage, Error> {
     let problem = |error: image::ImageError| Error::file(path, error);
-    let mut reader = ImageReader::new(BufReader::new(super::open(path)?))
-        .with_guessed_format()
-        .map_err(Error::read(path))?;
-    if reader.format().is_none() {
+    let file = super::open(path)?;
+    let length = file.metadata().map_err(Error::read(path))?.len();
+    let mut reader =
+        ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(Error::read(path))?;
+    let Some(format) = reader.format() else {
         return Err(Error::file(path, "neither a PNG nor a JPEG picture"));
-    }
+    };
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
@@ -127,6 +132,19 @@ fn decode(path: &Path) -> Result<Rgb32FImage, Error> {
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 || u64::from(width) * u64::from(height) > MAX_RESIZED {
         return Err(Error::file(path, format!("a picture of {width}×{height} pixels is not read")));
+    }
+    // Deflate shrinks a thousandfold at best, and JPEG needs a bit or more for each block of 64 pixels.
+    let pixels_per_byte = match format {
+        ImageFormat::Png => {
+            8 * MOST_DEFLATED / u64::from(decoder.original_color_type().bits_per_pixel()).max(1)
+        }
+        _ => 64 * 8,
+    };
+    if u64::from(width) * u64::from(height) / pixels_per_byte > length + SMALL_PICTURE / pixels_per_byte {
+        return Err(Error::file(
+            path,
+            format!("{length} bytes cannot hold a picture of {width}×{height} pixels"),
+        ));
     }
     let orientation = decoder.orientation().map_err(problem)?;
     let mut picture = DynamicImage::from_decoder(decoder).map_err(problem)?;
