@@ -19,6 +19,8 @@ pub struct Entry {
 pub struct Builder {
     name: String,
     threads: u32,
+    /// Blocks that a multiprocessor should hold, if the assembler is not to decide.
+    resident_blocks: Option<u32>,
     parameters: u32,
     registers: [u32; Class::ALL.len()],
     pub(super) body: String,
@@ -34,6 +36,7 @@ impl Builder {
         Builder {
             name: name.into(),
             threads,
+            resident_blocks: None,
             parameters: 0,
             registers: [0; Class::ALL.len()],
             body: String::new(),
@@ -48,11 +51,15 @@ impl Builder {
         self.line(format_args!("ret;"));
         let parameters: Vec<String> = (0..self.parameters).map(|at| format!("  .param .u64 p{at}")).collect();
         let mut text = format!(
-            ".visible .entry {}(\n{}\n)\n.maxntid {}, 1, 1\n{{\n",
+            ".visible .entry {}(\n{}\n)\n.maxntid {}, 1, 1\n",
             self.name,
             parameters.join(",\n"),
             self.threads
         );
+        if let Some(blocks) = self.resident_blocks {
+            let _ = writeln!(text, ".minnctapersm {blocks}");
+        }
+        text.push_str("{\n");
         for (class, count) in Class::ALL.into_iter().zip(self.registers) {
             if count > 0 {
                 let _ = writeln!(text, "  .reg .{} %{}<{count}>;", class.declared(), class.letter());
@@ -64,6 +71,11 @@ impl Builder {
         text.push_str(&self.body);
         text.push_str("}\n");
         Entry { name: self.name, text, shared_bytes: self.shared_bytes }
+    }
+
+    /// Gives each thread as many registers as leave room for `blocks` blocks on a multiprocessor.
+    pub fn keep_resident(&mut self, blocks: u32) {
+        self.resident_blocks = Some(blocks);
     }
 
     pub fn threads(&self) -> u32 {
