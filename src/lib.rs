@@ -28,6 +28,7 @@ pub mod compare;
 pub mod dsl;
 mod error;
 pub mod graph;
+pub mod import;
 pub mod interpreter;
 pub mod io;
 mod json_float;
@@ -44,7 +45,7 @@ pub mod tensor;
 pub mod weights;
 
 pub use error::Error;
-pub use model::Model;
+pub use model::{Elaborated, Model};
 pub use runtime::{CompileOptions as Options, Executable};
 pub use tensor::Tensor;
 pub use weights::Weights;

@@ -79,6 +79,7 @@ fn modules_know_only_what_the_map_allows() {
             "src/dsl",
             &["passes", "interpreter", "lower", "kernels", "codegen", "runtime", "weights", "cli"][..],
         ),
+        ("src/import", &["dsl", "passes", "interpreter", "lower", "kernels", "codegen", "runtime", "cli"]),
         (
             "src/graph",
             &["dsl", "passes", "interpreter", "lower", "kernels", "codegen", "runtime", "weights", "cli"],

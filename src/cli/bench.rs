@@ -67,18 +67,19 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         return cuda::bench(&request, &fused_options, args.json, out);
     }
     let plot = args.plot.as_deref().map(AtomicFile::create).transpose()?;
-    let graph = args.model.load()?.graph;
-    let fused = runtime::compile(&graph, &fused_options)?;
-    let unfused = runtime::compile(&graph, &unfused_options)?;
-    memory::check(&graph, Backend::Cpu, &[&fused, &unfused])?;
-    let weights = args.weights.load(&graph, &args.model.model, true)?;
-    let inputs = inputs::gather(&graph, &[], &PictureArgs::default(), 0)?;
+    let loaded = args.model.load()?;
+    let graph = &loaded.graph;
+    let fused = runtime::compile(graph, &fused_options)?;
+    let unfused = runtime::compile(graph, &unfused_options)?;
+    memory::check(graph, Backend::Cpu, &[&fused, &unfused])?;
+    let weights = args.weights.load(&loaded, true)?;
+    let inputs = inputs::gather(graph, &[], &PictureArgs::default(), 0)?;
     let mut fused = Contender::new(fused.bind(&weights.weights)?);
     let mut unfused = Contender::new(unfused.bind(&weights.weights)?);
     let answer = fused.executable.run(&inputs)?;
     let difference = difference(&answer, &unfused.executable.run(&inputs)?);
     let rounding = without_rounding(&fused_options).map(|options| -> Result<f64, Failure> {
-        let mut exact = runtime::compile(&graph, &options)?.bind(&weights.weights)?;
+        let mut exact = runtime::compile(graph, &options)?.bind(&weights.weights)?;
         Ok(engine::difference(&answer, &exact.run(&inputs)?))
     });
     let rounding = rounding.transpose()?;
@@ -90,7 +91,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
 
     let report = Report {
         model: &graph.name,
-        description: args.model.describe(&graph),
+        description: args.model.describe(graph),
         weights: &weights.origin,
         threads: fused_options.threads,
         fused: &fused,

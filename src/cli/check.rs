@@ -7,6 +7,7 @@ use serde_json::json;
 use super::failure::Failure;
 use super::options::ModelArgs;
 use super::text::{count, si, table};
+use crate::Elaborated;
 use crate::graph::{Endpoint, Summary};
 
 /// Diagnoses a model and prints its size
@@ -23,7 +24,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
-    let (graph, warnings) = args.model.parse()?.graph_with_warnings()?;
+    let Elaborated { graph, warnings, .. } = args.model.parse()?.elaborate()?;
     if !warnings.is_empty() {
         let stderr = io::stderr();
         writeln!(&stderr, "{}", warnings.render(stderr.is_terminal()))?;

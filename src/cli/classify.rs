@@ -62,7 +62,8 @@ pub fn run(mut args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         args.pictures = args.pictures.or_normalised(settings.mean, settings.std);
     }
     let model = ModelArgs::new(path, args.define);
-    let graph = model.load()?.graph;
+    let loaded = model.load()?;
+    let graph = &loaded.graph;
     let &[input] = graph.inputs() else {
         return Err(Failure::input(format!(
             "'{}' has {} inputs; classify needs one",
@@ -88,15 +89,15 @@ pub fn run(mut args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     };
     let names = Labels::load(args.labels.as_deref(), &model.model)?;
     names.as_ref().map_or(Ok(()), |names| names.check(classes))?;
-    let prepared = Prepared::new(args.compile.backend, &graph, &options)?;
+    let prepared = Prepared::new(args.compile.backend, graph, &options)?;
     let arrays = args
         .photos
         .iter()
         .map(|photo| args.pictures.read(photo, shape))
         .collect::<Result<Vec<_>, Error>>()?;
-    let weights = args.weights.load(&graph, &model.model, false)?.weights;
+    let weights = args.weights.load(&loaded, false)?.weights;
     let mut engine = prepared.bind(&weights)?;
-    let softmax = labels::is_softmax(&graph, 0);
+    let softmax = labels::is_softmax(graph, 0);
 
     let mut documents = Vec::new();
     for (photo, array) in args.photos.iter().zip(arrays) {

@@ -60,15 +60,16 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         return Err(Failure::Usage("compare is about compiled code".to_owned()));
     }
     let dump = args.dump_all.as_deref().map(AtomicFile::create).transpose()?;
-    let graph = args.model.load()?.graph;
-    let compiled = runtime::compile(&graph, &options)?;
-    memory::check(&graph, Backend::Interpreter, &[&compiled])?;
+    let loaded = args.model.load()?;
+    let graph = &loaded.graph;
+    let compiled = runtime::compile(graph, &options)?;
+    memory::check(graph, Backend::Interpreter, &[&compiled])?;
     let reference = match args.against.as_str() {
         "interpreter" => Reference::Interpreter,
         "unfused" => Reference::Unfused,
-        path => Reference::load(path.as_ref(), &graph)?,
+        path => Reference::load(path.as_ref(), graph)?,
     };
-    let arrays = inputs::gather(&graph, &args.input, &args.pictures, args.input_seed)?;
+    let arrays = inputs::gather(graph, &args.input, &args.pictures, args.input_seed)?;
     if let Some((&id, array)) =
         graph.inputs().iter().zip(&arrays).find(|(id, a)| graph.shape(**id) != a.shape())
     {
@@ -78,10 +79,10 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
             array.shape()
         )));
     }
-    let weights = args.weights.load(&graph, &args.model.model, false)?;
+    let weights = args.weights.load(&loaded, false)?;
     drop(compiled);
     let (recording, comparison) = spinner("comparing", || -> Result<_, Error> {
-        let recording = Recording::new(&graph, &weights.weights, &arrays, &options)?;
+        let recording = Recording::new(graph, &weights.weights, &arrays, &options)?;
         let comparison = recording.compare(&reference, args.tolerance)?;
         Ok((recording, comparison))
     })?;
@@ -104,7 +105,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         });
         writeln!(out, "{document:#}")?;
     } else {
-        let (description, origin) = (args.model.describe(&graph), &weights.origin);
+        let (description, origin) = (args.model.describe(graph), &weights.origin);
         let against = if args.against == "interpreter" { "the interpreter" } else { &args.against };
         writeln!(out, "{description} with {origin}, compiled for {isa}, against {against}")?;
         report(&comparison, args.tolerance, out)?;

@@ -59,12 +59,13 @@ pub fn bench(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let device = Device::open()?;
-    let graph = request.model.load()?.graph;
-    let weights = request.weights.load(&graph, &request.model.model, true)?;
-    let inputs = inputs::gather(&graph, &[], &PictureArgs::default(), 0)?;
+    let loaded_model = request.model.load()?;
+    let graph = &loaded_model.graph;
+    let weights = request.weights.load(&loaded_model, true)?;
+    let inputs = inputs::gather(graph, &[], &PictureArgs::default(), 0)?;
     let unfused_options = CompileOptions { fuse: false, ..options.clone() };
-    let mut fused = load(&device, &graph, &weights.weights, &inputs, options)?;
-    let mut unfused = load(&device, &graph, &weights.weights, &inputs, &unfused_options)?;
+    let mut fused = load(&device, graph, &weights.weights, &inputs, options)?;
+    let mut unfused = load(&device, graph, &weights.weights, &inputs, &unfused_options)?;
     let difference = difference(&fused.answer, &unfused.answer);
     let (mut fused_ms, mut unfused_ms) = (Vec::new(), Vec::new());
     let start = Instant::now();
@@ -95,7 +96,7 @@ pub fn bench(
         writeln!(out, "{document:#}")?;
         return Ok(());
     }
-    let description = request.model.describe(&graph);
+    let description = request.model.describe(graph);
     let (device_name, target) = (device.name(), device.target());
     let precision = options.precision.name();
     writeln!(out, "{description} with {}, {device_name} ({target}), {precision}", weights.origin)?;
@@ -120,10 +121,11 @@ pub fn profile(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let device = Device::open()?;
-    let graph = request.model.load()?.graph;
-    let weights = request.weights.load(&graph, &request.model.model, true)?;
-    let inputs = inputs::gather(&graph, &[], &PictureArgs::default(), 0)?;
-    let mut loaded = load(&device, &graph, &weights.weights, &inputs, options)?;
+    let loaded_model = request.model.load()?;
+    let graph = &loaded_model.graph;
+    let weights = request.weights.load(&loaded_model, true)?;
+    let inputs = inputs::gather(graph, &[], &PictureArgs::default(), 0)?;
+    let mut loaded = load(&device, graph, &weights.weights, &inputs, options)?;
     let (mut runs, mut whole) = (Vec::new(), Vec::new());
     let start = Instant::now();
     while runs.len() < FEWEST_RUNS || start.elapsed() < request.seconds {
@@ -160,7 +162,7 @@ pub fn profile(
         writeln!(out, "{document:#}")?;
         return Ok(());
     }
-    let description = request.model.describe(&graph);
+    let description = request.model.describe(graph);
     writeln!(out, "{description} with {}, {} ({})", weights.origin, device.name(), device.target())?;
     writeln!(out, "medians of {} runs; kernels one by one, not as a graph\n", runs.len())?;
     let rows = steps.iter().map(|(step, ms)| {

@@ -8,6 +8,7 @@ mod cuda;
 mod engine;
 mod failure;
 mod fmt;
+mod import;
 mod inputs;
 mod labels;
 mod layers;
@@ -54,6 +55,7 @@ enum Command {
     Fmt(fmt::Args),
     Classify(classify::Args),
     Weights(weights::Args),
+    Import(import::Args),
     Ptx(ptx::Args),
 }
 
@@ -90,6 +92,7 @@ impl Command {
             Command::Fmt(args) => fmt::run(args, out),
             Command::Classify(args) => classify::run(args, out),
             Command::Weights(args) => weights::run(args, out),
+            Command::Import(args) => import::run(args, out),
             Command::Ptx(args) => ptx::run(args, out),
         }
     }

@@ -16,7 +16,7 @@ use crate::kernels::product::WeightType;
 use crate::runtime::cuda::Device;
 use crate::runtime::{CompileOptions, Isa};
 use crate::weights::{self, HubAddress, WeightFile, Weights};
-use crate::{Error, Model};
+use crate::{Elaborated, Error, Model};
 
 /// Which model, with which parameters.
 #[derive(Args)]
@@ -40,8 +40,18 @@ pub fn parse_define(text: &str) -> Result<(String, String), String> {
 /// A model's graph, and the seconds that it took to get there.
 pub struct LoadedModel {
     pub graph: Graph,
+    path: PathBuf,
+    /// Those that the model file itself holds.
+    weights: Option<Weights>,
     pub parse: f64,
     pub elaborate: f64,
+}
+
+impl LoadedModel {
+    /// The weights that the model file itself holds, as ONNX files do.
+    pub fn own_weights(&self) -> Option<&Weights> {
+        self.weights.as_ref()
+    }
 }
 
 impl ModelArgs {
@@ -67,8 +77,9 @@ impl ModelArgs {
         let model = self.parse()?;
         let parse = start.elapsed().as_secs_f64();
         let start = Instant::now();
-        let graph = model.graph()?;
-        Ok(LoadedModel { graph, parse, elaborate: start.elapsed().as_secs_f64() })
+        let Elaborated { graph, weights, .. } = model.elaborate()?;
+        let path = self.model.clone();
+        Ok(LoadedModel { graph, path, weights, parse, elaborate: start.elapsed().as_secs_f64() })
     }
 }
 
@@ -145,10 +156,15 @@ impl WeightArgs {
         self
     }
 
-    /// The weights of `graph`, the graph of the model at `path`. Where no option names them and none lie
-    /// beside the model, they are random if `or_random`.
-    pub fn load(&self, graph: &Graph, path: &Path, or_random: bool) -> Result<LoadedWeights, Error> {
+    /// The weights of `model`. Where no option names them, the model holds none and none lie beside it, they are
+    /// random if `or_random`.
+    pub fn load(&self, model: &LoadedModel, or_random: bool) -> Result<LoadedWeights, Error> {
         let start = Instant::now();
+        let LoadedModel { graph, path, .. } = model;
+        if let (None, None, Some(own)) = (self.random_weights, &self.weights, &model.weights) {
+            let (weights, origin) = (own.clone(), "its own weights".to_owned());
+            return Ok(LoadedWeights { weights, origin, seconds: start.elapsed().as_secs_f64() });
+        }
         let beside = path.with_extension("safetensors");
         let source = match &self.weights {
             Some(source) => Some(source.clone()),

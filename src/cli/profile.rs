@@ -48,11 +48,12 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     if args.compile.backend != Backend::Cpu {
         return Err(Failure::Usage("profile times compiled code".to_owned()));
     }
-    let graph = args.model.load()?.graph;
-    let compiled = runtime::compile(&graph, &options)?;
-    memory::check(&graph, Backend::Cpu, &[&compiled])?;
-    let weights = args.weights.load(&graph, &args.model.model, true)?;
-    let inputs = inputs::gather(&graph, &[], &PictureArgs::default(), 0)?;
+    let loaded = args.model.load()?;
+    let graph = &loaded.graph;
+    let compiled = runtime::compile(graph, &options)?;
+    memory::check(graph, Backend::Cpu, &[&compiled])?;
+    let weights = args.weights.load(&loaded, true)?;
+    let inputs = inputs::gather(graph, &[], &PictureArgs::default(), 0)?;
     let machine = Machine::get(compiled.plan().target, options.threads)?;
     let mut executable = compiled.bind(&weights.weights)?;
     executable.run(&inputs)?;
@@ -72,8 +73,8 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         Row { info, spec, seconds, roof: machine.roof(&demand(plan, info, spec)) }
     });
     let profile = Profile {
-        graph: &graph,
-        description: args.model.describe(&graph),
+        graph,
+        description: args.model.describe(graph),
         weights: &weights.origin,
         machine: &machine,
         runs: runs.len(),

@@ -53,12 +53,13 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let precision = args.precision.precision();
     let passes = passes::Options { fuse: !args.no_fuse, disabled: args.disable, stop_after: None };
     let files: [Option<AtomicFile>; 3] = create([&args.output, &args.plan, &args.weights_blob])?;
-    let graph = args.model.load()?.graph;
-    let module = compile(&graph, &GpuCompileOptions { target, precision, passes })?;
+    let loaded = args.model.load()?;
+    let graph = &loaded.graph;
+    let module = compile(graph, &GpuCompileOptions { target, precision, passes })?;
     let [ptx, plan, blob] = files;
     let mut written = Vec::new();
     if let Some(file) = blob {
-        let weights = args.weights.load(&graph, &args.model.model, false)?.weights;
+        let weights = args.weights.load(&loaded, false)?.weights;
         written.push(fill(file, &module.pack(&weights)?)?);
     }
     if let Some(file) = plan {
@@ -68,7 +69,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         written.push(fill(file, &text)?);
     }
     if args.estimate {
-        let description = args.model.describe(&graph);
+        let description = args.model.describe(graph);
         estimate(&description, module.plan(), out)?;
     }
     match ptx {

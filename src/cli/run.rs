@@ -77,7 +77,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let expected = args.expect.as_deref().map(|path| NpyFile::open(path)?.read()).transpose()?;
     let prepared = Prepared::new(args.compile.backend, graph, &options)?;
     let arrays = inputs::gather(graph, &args.input, &args.pictures, args.input_seed)?;
-    let weights = args.weights.load(graph, &args.model.model, false)?;
+    let weights = args.weights.load(&loaded, false)?;
     let exact = without_rounding(&options).filter(|_| args.compile.backend == Backend::Cpu);
     let exact = exact.map(|options| -> Result<Vec<Tensor>, Failure> {
         let mut engine = Prepared::new(Backend::Cpu, graph, &options)?.bind(&weights.weights)?;

@@ -80,8 +80,15 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         (_, Format::Text) if args.explain => rewrite()?.1.to_string(),
         (_, Format::Json) if args.explain => document(&rewrite()?.1)?,
         (_, format) if args.explain => return Err(no_format("--explain", format)),
-        (Stage::Ast, Format::Text) => format!("{:#?}\n", args.model.parse()?.syntax()),
-        (Stage::Ast, Format::Json) => document(args.model.parse()?.syntax())?,
+        (Stage::Ast, format @ (Format::Text | Format::Json)) => {
+            let model = args.model.parse()?;
+            let Some(syntax) = model.syntax() else {
+                return Err(Failure::Usage(
+                    "an ONNX file has no syntax tree; --stage graph shows it".to_owned(),
+                ));
+            };
+            if format == Format::Json { document(syntax)? } else { format!("{syntax:#?}\n") }
+        }
         (Stage::Graph, format) => draw(&args.model.load()?.graph, format, args.parameters)?,
         (Stage::Fused, format) => draw(&rewrite()?.0, format, args.parameters)?,
         (Stage::Plan, Format::Text) => {

@@ -7,8 +7,10 @@ mod format;
 mod outline;
 mod parser;
 mod visit;
+mod write;
 
 pub use diagnostics::{Diagnostic, Diagnostics};
+pub use write::{WriteError, Written, write};
 
 use std::thread;
 

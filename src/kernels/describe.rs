@@ -17,7 +17,10 @@ impl KernelSpec {
             KernelSpec::Fill(_) => "fill",
             KernelSpec::GlobalPool(_) => "global pool",
             KernelSpec::Lrn(_) => "lrn",
+            KernelSpec::MatMul(_) => "matmul",
             KernelSpec::Pool(_) => "pool",
+            KernelSpec::Reduce(_) => "reduce",
+            KernelSpec::Sampling(_) => "sample",
             KernelSpec::Softmax(_) => "softmax",
             KernelSpec::Winograd(kernel) => match kernel.method {
                 Method { rows: Transform::F4, columns: Transform::F4 } => "winograd4x4",
@@ -47,6 +50,7 @@ impl KernelSpec {
             KernelSpec::Chain(kernel) => kernel.multiply_adds(),
             KernelSpec::Conv(kernel) => kernel.multiply_adds(),
             KernelSpec::Depthwise(kernel) => kernel.multiply_adds(),
+            KernelSpec::MatMul(kernel) => kernel.multiply_adds(),
             KernelSpec::Winograd(kernel) => kernel.multiply_adds(),
             _ => 0,
         }

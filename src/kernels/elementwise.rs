@@ -3,7 +3,7 @@
 use super::epilogue::{EpilogueBuffers, along};
 use super::nest::{Axis, Nest, Run, moved, steps};
 use super::view::{dims_name, layout_suffix};
-use super::{Family, FusedEpilogue, View, math};
+use super::{Family, FusedEpilogue, View, math, special};
 use crate::codegen::vector::{Access, Address, Affine, Builder, Kernel, Reg, Unary};
 use crate::ops::{Activation, BinaryFunction, UnaryFunction};
 
@@ -28,6 +28,10 @@ pub enum ElementFunction {
     Activation(Activation),
     /// `x · scale + shift` of three inputs
     ScaleShift,
+    /// `(x - mean) / sqrt(variance + epsilon) · scale + shift` of five inputs
+    BatchNorm {
+        epsilon: f32,
+    },
 }
 
 impl ElementFunction {
@@ -38,6 +42,7 @@ impl ElementFunction {
             ElementFunction::Binary(function) => function.name().to_owned(),
             ElementFunction::Activation(activation) => math::activation_name(activation),
             ElementFunction::ScaleShift => "scaleshift".to_owned(),
+            ElementFunction::BatchNorm { epsilon } => format!("batchnorm{epsilon:?}"),
         }
     }
 
@@ -46,14 +51,25 @@ impl ElementFunction {
             ElementFunction::Copy | ElementFunction::Unary(_) | ElementFunction::Activation(_) => &["x"],
             ElementFunction::Binary(_) => &["a", "b"],
             ElementFunction::ScaleShift => &["x", "scale", "shift"],
+            ElementFunction::BatchNorm { .. } => &["x", "scale", "shift", "mean", "variance"],
         }
     }
 
     /// How many vectors a round of the innermost loop computes: few where a function is long.
     fn unroll(&self) -> usize {
         match self {
-            ElementFunction::Unary(UnaryFunction::Exp)
-            | ElementFunction::Activation(Activation::Sigmoid | Activation::Silu | Activation::Tanh) => 1,
+            ElementFunction::Unary(UnaryFunction::Exp | UnaryFunction::Log | UnaryFunction::Erf)
+            | ElementFunction::Binary(BinaryFunction::Pow)
+            | ElementFunction::BatchNorm { .. }
+            | ElementFunction::Activation(
+                Activation::Sigmoid
+                | Activation::Silu
+                | Activation::Tanh
+                | Activation::Elu { .. }
+                | Activation::Selu { .. }
+                | Activation::Softplus
+                | Activation::Mish,
+            ) => 1,
             _ => 4,
         }
     }
@@ -68,6 +84,8 @@ impl ElementFunction {
                     math::reciprocal(k, root)
                 }
                 UnaryFunction::Exp => math::exp(k, x[0]),
+                UnaryFunction::Log => special::natural_log(k, x[0]),
+                UnaryFunction::Erf => special::erf(k, x[0]),
                 UnaryFunction::Neg => k.unary(Unary::Neg, x[0]),
                 UnaryFunction::Abs => k.unary(Unary::Abs, x[0]),
             },
@@ -78,9 +96,22 @@ impl ElementFunction {
                 BinaryFunction::Div => k.div(x[0], x[1]),
                 BinaryFunction::Max => k.max(x[0], x[1]),
                 BinaryFunction::Min => k.min(x[0], x[1]),
+                BinaryFunction::Pow => special::power(k, x[0], x[1]),
+                BinaryFunction::Prelu => {
+                    let (zero, scaled) = (k.constant(0.0), k.mul(x[0], x[1]));
+                    k.select(x[0], zero, x[0], scaled)
+                }
             },
             ElementFunction::Activation(activation) => math::activation(k, *activation, x[0]),
             ElementFunction::ScaleShift => k.fma(x[0], x[1], x[2]),
+            ElementFunction::BatchNorm { epsilon } => {
+                let epsilon = k.constant(*epsilon);
+                let variance = k.add(x[4], epsilon);
+                let deviation = k.unary(Unary::Sqrt, variance);
+                let centred = k.sub(x[0], x[3]);
+                let normal = k.div(centred, deviation);
+                k.fma(normal, x[1], x[2])
+            }
         }
     }
 }

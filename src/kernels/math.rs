@@ -1,5 +1,6 @@
 //! Functions of one vector register, built from the loop language's instructions.
 
+use super::special;
 use crate::codegen::vector::{Builder, Reg, Unary};
 use crate::ops::Activation;
 
@@ -7,6 +8,14 @@ use crate::ops::Activation;
 ///
 /// `x = n · ln 2 + r` with `|r| ≤ ln 2 / 2`; the polynomial is the one of Cephes' `expf`.
 pub fn exp(k: &mut Builder, x: Reg) -> Reg {
+    let (quadratic, power) = exp_parts(k, x);
+    let one = k.constant(1.0);
+    let fraction = k.add(quadratic, one);
+    k.mul(fraction, power)
+}
+
+/// `(e^r - 1, 2^n)` of [`exp`].
+pub(super) fn exp_parts(k: &mut Builder, x: Reg) -> (Reg, Reg) {
     let x = clamp(k, x, -87.0, 88.0);
     let scaled = scale(k, x, std::f32::consts::LOG2_E);
     let n = k.unary(Unary::Round, scaled);
@@ -21,10 +30,7 @@ pub fn exp(k: &mut Builder, x: Reg) -> Reg {
     );
     let squared = k.mul(r, r);
     let quadratic = k.fma(tail, squared, r);
-    let one = k.constant(1.0);
-    let fraction = k.add(quadratic, one);
-    let power = k.unary(Unary::Exp2, n);
-    k.mul(fraction, power)
+    (quadratic, k.unary(Unary::Exp2, n))
 }
 
 /// The natural logarithm of a positive normal `x`, to about two units in the last place.
@@ -106,7 +112,7 @@ pub fn scale(k: &mut Builder, x: Reg, factor: f32) -> Reg {
 }
 
 /// `coefficients[0] · x^d + … + coefficients[d]` (Horner).
-fn polynomial(k: &mut Builder, x: Reg, coefficients: &[f32]) -> Reg {
+pub(super) fn polynomial(k: &mut Builder, x: Reg, coefficients: &[f32]) -> Reg {
     let (&first, rest) = coefficients.split_first().expect("a polynomial has coefficients");
     let first = k.constant(first);
     rest.iter().fold(first, |sum, &coefficient| {
@@ -152,6 +158,8 @@ pub fn activation_name(function: &Activation) -> String {
         Activation::LeakyRelu { slope } => format!("{name}{slope:?}"),
         Activation::Clip { min, max } => format!("{name}{min:?}:{max:?}"),
         Activation::HardSigmoid { alpha, beta } => format!("{name}{alpha:?}:{beta:?}"),
+        Activation::Elu { alpha } => format!("{name}{alpha:?}"),
+        Activation::Selu { alpha, gamma } => format!("{name}{alpha:?}:{gamma:?}"),
         _ => name.to_owned(),
     }
 }
@@ -181,6 +189,10 @@ pub fn activation(k: &mut Builder, function: Activation, x: Reg) -> Reg {
             k.mul(x, gate)
         }
         Activation::Tanh => tanh(k, x),
+        Activation::Elu { alpha } => special::elu(k, x, alpha, 1.0),
+        Activation::Selu { alpha, gamma } => special::elu(k, x, alpha, gamma),
+        Activation::Softplus => special::softplus(k, x),
+        Activation::Mish => special::mish(k, x),
     }
 }
 

@@ -17,11 +17,15 @@ pub mod global_pool;
 pub mod gpu;
 pub mod lrn;
 pub mod math;
+pub mod matmul;
 mod nest;
 pub mod pool;
 pub mod product;
 mod reduce;
+pub mod reduction;
+pub mod sampling;
 pub mod softmax;
+mod special;
 pub mod view;
 pub mod winograd;
 
@@ -31,7 +35,10 @@ pub use epilogue::{FusedEpilogue, FusedStep};
 pub use fill::Fill;
 pub use global_pool::GlobalPoolKernel;
 pub use lrn::LrnKernel;
+pub use matmul::MatMulKernel;
 pub use pool::PoolKernel;
+pub use reduction::ReduceKernel;
+pub use sampling::SamplingKernel;
 pub use softmax::SoftmaxKernel;
 pub use view::View;
 
@@ -79,7 +86,10 @@ kernel_specs!(
     Fill(fill::Fill),
     GlobalPool(global_pool::GlobalPoolKernel),
     Lrn(lrn::LrnKernel),
+    MatMul(matmul::MatMulKernel),
     Pool(pool::PoolKernel),
+    Reduce(reduction::ReduceKernel),
+    Sampling(sampling::SamplingKernel),
     Softmax(softmax::SoftmaxKernel),
     Winograd(winograd::WinogradKernel),
 );

@@ -6,10 +6,11 @@ use crate::codegen::vector::{Address, Affine, Binary, Builder, Reg};
 /// How many values are combined one after the other before their result joins the others'.
 const STRETCH: usize = 64;
 
-/// The value that changes nothing under `op`, a sum or a maximum.
+/// The value that changes nothing under `op`, a sum, a maximum or a minimum.
 fn neutral(op: Binary) -> f32 {
     match op {
         Binary::Max => f32::NEG_INFINITY,
+        Binary::Min => f32::INFINITY,
         _ => 0.0,
     }
 }

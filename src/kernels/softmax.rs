@@ -4,7 +4,7 @@ use super::epilogue::EpilogueBuffers;
 use super::nest::{Nest, moved, steps};
 use super::view::{dims_name, layout_suffix};
 use super::{Family, FusedEpilogue, View, math, reduce};
-use crate::codegen::vector::{Access, Address, Affine, Binary, Builder, Kernel};
+use crate::codegen::vector::{Access, Address, Affine, Binary, Builder, Kernel, Reg};
 use crate::ops::Softmax;
 
 /// `x` to `y` of the same dims, then the epilogue. Buffers: x, the epilogue's operands, y, scratch for the
@@ -27,9 +27,19 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
+    /// What powers are multiplied by, or for the logarithm, what is subtracted from the input.
+    fn factor(&self, k: &mut Builder, max: Reg, sum: Reg) -> Reg {
+        if !self.kernel.softmax.log {
+            return math::reciprocal(k, sum);
+        }
+        // The sum is at least one, the power of the largest.
+        let logarithm = math::log(k, sum);
+        k.add(max, logarithm)
+    }
+
     /// One line whose elements are contiguous.
     fn contiguous(&self, k: &mut Builder, at: &[Affine]) {
-        let SoftmaxKernel { softmax: Softmax { axis }, x, y, .. } = self.kernel;
+        let SoftmaxKernel { softmax: Softmax { axis, log }, x, y, .. } = self.kernel;
         let (extent, lanes) = (x.dims[*axis], k.lanes());
         let from = x.at(&self.x, at);
         let max = reduce::line(k, Binary::Max, &from, extent, 1, &|_, value| value);
@@ -40,11 +50,16 @@ impl Parts<'_> {
             k.store_lanes(power, self.powers.at(start, 1usize), lanes);
         });
         let sum = reduce::line(k, Binary::Add, &self.powers, extent, 1, &|_, value| value);
-        let factor = math::reciprocal(k, sum);
+        let factor = self.factor(k, max, sum);
         steps(k, &Affine::default(), extent, lanes, 1, |k, start, lanes| {
-            let power = k.load_lanes(self.powers.at(start, 1usize), lanes);
-            let value = k.mul(power, factor);
             let at = moved(at, *axis, start.clone());
+            let value = if *log {
+                let value = k.load_lanes(x.at(&self.x, &at), lanes);
+                k.sub(value, factor)
+            } else {
+                let power = k.load_lanes(self.powers.at(start, 1usize), lanes);
+                k.mul(power, factor)
+            };
             let value = self.epilogue.apply(k, value, &at, *axis, lanes);
             k.store_lanes(value, y.at(&self.y, &at), lanes);
         });
@@ -52,7 +67,7 @@ impl Parts<'_> {
 
     /// `lanes` lines side by side along an axis.
     fn side_by_side(&self, k: &mut Builder, at: &[Affine], along: usize, lanes: usize) {
-        let SoftmaxKernel { softmax: Softmax { axis }, x, y, .. } = self.kernel;
+        let SoftmaxKernel { softmax: Softmax { axis, log }, x, y, .. } = self.kernel;
         let (extent, pitch) = (x.dims[*axis], k.lanes());
         let load = |k: &mut Builder, position: &Affine| {
             k.load_lanes(x.at(&self.x, &moved(at, *axis, position.clone())), lanes)
@@ -67,11 +82,16 @@ impl Parts<'_> {
             k.store(power, self.powers.at(position, pitch));
             vec![power]
         })[0];
-        let factor = math::reciprocal(k, sum);
+        let factor = self.factor(k, max, sum);
         k.repeat(extent, |k, position| {
-            let power = k.load(self.powers.along(position, pitch));
-            let value = k.mul(power, factor);
             let at = moved(at, *axis, position.into());
+            let value = if *log {
+                let value = load(k, &position.into());
+                k.sub(value, factor)
+            } else {
+                let power = k.load(self.powers.along(position, pitch));
+                k.mul(power, factor)
+            };
             let value = self.epilogue.apply(k, value, &at, along, lanes);
             k.store_lanes(value, y.at(&self.y, &at), lanes);
         });
@@ -81,7 +101,8 @@ impl Parts<'_> {
 impl Family for SoftmaxKernel {
     fn name(&self) -> String {
         let (dims, layout) = (dims_name(&self.x.dims), layout_suffix([&self.x, &self.y]));
-        format!("softmax_{dims}_axis{}{layout}", self.softmax.axis) + &self.epilogue.suffix()
+        let log = if self.softmax.log { "log" } else { "" };
+        format!("{log}softmax_{dims}_axis{}{layout}", self.softmax.axis) + &self.epilogue.suffix()
     }
 
     fn build(&self, lanes: usize) -> Kernel {

@@ -37,6 +37,7 @@ impl Layout {
         for id in graph.topological_order() {
             if options.winograd
                 && !layout.is_constant(id)
+                && graph.operands(id).iter().skip(1).take(2).all(|&operand| layout.is_constant(operand))
                 && let Some(plan) = winograd::plan(graph, id, options.target)
             {
                 layout.winograd.insert(id, plan);

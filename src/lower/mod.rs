@@ -9,6 +9,8 @@ pub mod gpu;
 mod layout;
 mod operators;
 mod packing;
+mod rearrange;
+mod run_time_weights;
 mod tiles;
 mod weights;
 mod windows;

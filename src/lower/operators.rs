@@ -1,7 +1,8 @@
 //! What each operator becomes: the choice of kernel, and the views and weights it is given.
 
+use super::rearrange;
 use super::tiles::{self, Product};
-use super::{Binding, LowerError, Lowering, PackSource, Value, Work};
+use super::{Binding, LowerError, Lowering, PackSource, Value, Work, run_time_weights};
 use crate::graph::NodeId;
 use crate::kernels::chain::ChainKernel;
 use crate::kernels::conv::ConvKernel;
@@ -37,16 +38,17 @@ pub fn lower_node(l: &mut Lowering, id: NodeId) -> Result<(), LowerError> {
         }
         Op::Concat(concat) => concatenation(l, id, concat.axis, &own),
         Op::Reshape(_) => reshape(l, id, own[0]),
-        Op::Transpose(transpose) => {
-            let x = l.value(own[0]);
-            let view = View {
-                dims: transpose.permutation.iter().map(|&axis| x.view.dims[axis]).collect(),
-                strides: transpose.permutation.iter().map(|&axis| x.view.strides[axis]).collect(),
-                offset: x.view.offset,
-            };
-            let y = l.allocate(id);
-            l.copy(id, &Value { view, ..x }, &y);
+        Op::Transpose(transpose) => rearrange::transpose(l, id, transpose, own[0]),
+        Op::Slice(slice) => rearrange::slice(l, id, slice, own[0]),
+        Op::Expand(_) => rearrange::expand(l, id, own[0]),
+        Op::DepthToSpace(op) => rearrange::depth_to_space(l, id, *op, own[0]),
+        Op::SpaceToDepth(op) => rearrange::space_to_depth(l, id, op.block, own[0]),
+        Op::Resize(resize) => {
+            let samplings = resize.samplings(graph.shape(own[0]));
+            rearrange::sample(l, id, own[0], samplings);
         }
+        Op::Reduce(reduce) => rearrange::reduce(l, id, reduce, own[0]),
+        Op::MatMul(_) => rearrange::matmul(l, id, own[0], own[1]),
         other => super::windows::lower_window(l, id, other, &own, &extra),
     }
     Ok(())
@@ -313,14 +315,17 @@ fn product(
         kernel: filter.kernel,
         window,
         groups,
-        weight_type: if tiles::weights_bind(&shape) { l.weight_type } else { WeightType::F32 },
+        weight_type: match tiles::weights_bind(&shape) && l.layout.is_constant(filter.weight) {
+            true => l.weight_type,
+            false => WeightType::F32,
+        },
         epilogue,
         tile,
         blocking,
         order: tiles::choose_order(&shape),
     };
     let packed = kernel.packed_filter(l.lanes());
-    let (weights, bias) = pack_filter(l, &filter, packed);
+    let (weights, bias) = pack_filter(l, id, &filter, packed);
     let work = Work {
         multiply_adds: kernel.multiply_adds(),
         activation_bytes,
@@ -331,10 +336,16 @@ fn product(
     l.step(id, KernelSpec::Conv(kernel), bindings, work);
 }
 
-fn pack_filter(l: &mut Lowering, filter: &Filter, packed: PackedFilter) -> (Binding, Binding) {
+fn pack_filter(l: &mut Lowering, layer: NodeId, filter: &Filter, packed: PackedFilter) -> (Binding, Binding) {
     let taps = filter.kernel[0] * filter.kernel[1];
-    let weights = l.pack(PackSource::Filter { weight: filter.weight, taps, packed });
-    let bias = l.pack(PackSource::Bias { bias: filter.bias, packed });
+    let weights = match l.layout.is_constant(filter.weight) {
+        true => l.pack(PackSource::Filter { weight: filter.weight, taps, packed }),
+        false => run_time_weights::filter(l, layer, filter, packed),
+    };
+    let bias = match filter.bias {
+        Some(bias) if !l.layout.is_constant(bias) => run_time_weights::bias(l, layer, bias, packed),
+        bias => l.pack(PackSource::Bias { bias, packed }),
+    };
     (weights, bias)
 }
 
@@ -380,7 +391,7 @@ fn depthwise(
         columns: tiles::depthwise_columns(width, kernel[1], l.target),
         rows: tiles::rows_of(tiles::STREAMED_ELEMENTS, 2 * channels * width, height),
     };
-    let (weights, bias) = pack_depthwise(l, own[1], own.get(2).copied());
+    let (weights, bias) = pack_depthwise(l, id, own[1], own.get(2).copied());
     let work = Work {
         multiply_adds: kernel.multiply_adds(),
         activation_bytes: l.bytes(&[&x, &y]) + l.bytes(&extra.iter().collect::<Vec<_>>()),
@@ -391,10 +402,21 @@ fn depthwise(
     l.step(id, KernelSpec::Depthwise(kernel), bindings, work);
 }
 
-fn pack_depthwise(l: &mut Lowering, weight: NodeId, bias: Option<NodeId>) -> (Binding, Binding) {
+fn pack_depthwise(
+    l: &mut Lowering,
+    layer: NodeId,
+    weight: NodeId,
+    bias: Option<NodeId>,
+) -> (Binding, Binding) {
     let channels = l.graph.shape(weight).dims()[0];
-    let weights = l.pack(PackSource::Depthwise { weight });
-    let bias = l.pack_bias(bias, channels);
+    let weights = match l.layout.is_constant(weight) {
+        true => l.pack(PackSource::Depthwise { weight }),
+        false => run_time_weights::depthwise(l, layer, weight),
+    };
+    let bias = match bias {
+        Some(bias) if !l.layout.is_constant(bias) => run_time_weights::plain(l, layer, bias),
+        bias => l.pack_bias(bias, channels),
+    };
     (weights, bias)
 }
 
@@ -433,9 +455,9 @@ fn conv_chain(l: &mut Lowering, id: NodeId, chain: &ConvChain, own: &[NodeId]) {
         rows,
     };
     let packed = kernel.packed_filter(l.lanes());
-    let depthwise = pack_depthwise(l, depthwise_weight, depthwise_bias);
+    let depthwise = pack_depthwise(l, id, depthwise_weight, depthwise_bias);
     let filter = Filter { weight: pointwise_weight, bias: pointwise_bias, kernel: [1, 1] };
-    let pointwise = pack_filter(l, &filter, packed);
+    let pointwise = pack_filter(l, id, &filter, packed);
     let extra: Vec<Value> = depthwise_extra.into_iter().chain(pointwise_extra).collect();
     let work = Work {
         multiply_adds: kernel.multiply_adds(),

@@ -8,7 +8,7 @@ use crate::kernels::fill::Fill;
 use crate::kernels::global_pool::GlobalPoolKernel;
 use crate::kernels::pool::PoolKernel;
 use crate::kernels::{BatchNormKernel, Family, FusedEpilogue, KernelSpec, LrnKernel, SoftmaxKernel, View};
-use crate::ops::{BatchNorm, Op, Pad, Statistics};
+use crate::ops::{BatchNorm, Op, Pad, PadMode, Statistics};
 
 /// Lowers a node whose operator has one kernel.
 pub fn lower_window(l: &mut Lowering, id: NodeId, op: &Op, own: &[NodeId], extra: &[NodeId]) {
@@ -16,7 +16,11 @@ pub fn lower_window(l: &mut Lowering, id: NodeId, op: &Op, own: &[NodeId], extra
         Op::BatchNorm(norm @ BatchNorm { statistics: Statistics::Running, .. }) => {
             return running_norm(l, id, norm, own, extra);
         }
-        Op::Pad(pad) => return padding(l, id, pad, own[0]),
+        Op::Pad(pad) if pad.mode == PadMode::Constant => return padding(l, id, pad, own[0]),
+        Op::Pad(pad) => {
+            let samplings = pad.samplings(l.graph.shape(own[0]));
+            return super::rearrange::sample(l, id, own[0], samplings);
+        }
         _ => {}
     }
     let mut arrays: Vec<Value> = own.iter().map(|&operand| l.value(operand)).collect();
@@ -49,6 +53,15 @@ fn spec(op: &Op, x: View, y: View, epilogue: FusedEpilogue) -> KernelSpec {
 /// A batch norm by running statistics that no pass has rewritten.
 fn running_norm(l: &mut Lowering, id: NodeId, norm: &BatchNorm, own: &[NodeId], extra: &[NodeId]) {
     let [x, scale, shift, mean, variance] = own[..] else { unreachable!("inferred") };
+    if !own[1..].iter().all(|&operand| l.layout.is_constant(operand)) {
+        let rank = l.graph.shape(id).rank();
+        let mut operands: Vec<Value> = own.iter().map(|&operand| l.value(operand)).collect();
+        for operand in &mut operands[1..] {
+            operand.view = operand.view.along_axis_1(rank);
+        }
+        let function = ElementFunction::BatchNorm { epsilon: norm.epsilon };
+        return super::operators::element_kernel(l, id, function, operands, extra);
+    }
     let epsilon = norm.epsilon.to_bits();
     let channels = View::row_major(l.graph.shape(scale));
     let factor = l.pack(PackSource::NormScale { scale, variance, epsilon });

@@ -37,6 +37,19 @@ pub enum Activation {
     /// `x · hard_sigmoid(x)` with `alpha = 1/6`, `beta = 1/2` (ONNX HardSwish)
     HardSwish,
     Tanh,
+    /// `x` where positive, `alpha · (e^x - 1)` elsewhere
+    Elu {
+        alpha: f32,
+    },
+    /// `gamma · x` where positive, `gamma · alpha · (e^x - 1)` elsewhere (Klambauer et al., 2017)
+    Selu {
+        alpha: f32,
+        gamma: f32,
+    },
+    /// `ln(1 + e^x)`
+    Softplus,
+    /// `x · tanh(softplus(x))` (Misra, 2019)
+    Mish,
 }
 
 impl Activation {
@@ -51,11 +64,17 @@ impl Activation {
             Activation::HardSigmoid { .. } => "hard_sigmoid",
             Activation::HardSwish => "hard_swish",
             Activation::Tanh => "tanh",
+            Activation::Elu { .. } => "elu",
+            Activation::Selu { .. } => "selu",
+            Activation::Softplus => "softplus",
+            Activation::Mish => "mish",
         }
     }
 
     pub fn apply(&self, x: f64) -> f64 {
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        let elu = |x: f64, alpha: f32| if x > 0.0 { x } else { f64::from(alpha) * x.exp_m1() };
+        let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
         match *self {
             Activation::Relu => x.max(0.0),
             Activation::Relu6 => x.clamp(0.0, 6.0),
@@ -69,6 +88,10 @@ impl Activation {
             }
             Activation::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
             Activation::Tanh => x.tanh(),
+            Activation::Elu { alpha } => elu(x, alpha),
+            Activation::Selu { alpha, gamma } => f64::from(gamma) * elu(x, alpha),
+            Activation::Softplus => softplus(x),
+            Activation::Mish => x * softplus(x).tanh(),
         }
     }
 }

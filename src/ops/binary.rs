@@ -1,4 +1,4 @@
-//! Element-wise operators of two arrays, with broadcasting (ONNX Add, Sub, Mul, Div, Max, Min).
+//! Element-wise operators of two arrays, with broadcasting (ONNX Add, Sub, Mul, Div, Max, Min, Pow, PRelu).
 
 use std::iter;
 
@@ -23,6 +23,10 @@ pub enum BinaryFunction {
     Div,
     Max,
     Min,
+    /// `a^b`
+    Pow,
+    /// `a` where positive, `a · b` elsewhere
+    Prelu,
 }
 
 impl BinaryFunction {
@@ -34,6 +38,8 @@ impl BinaryFunction {
             BinaryFunction::Div => "div",
             BinaryFunction::Max => "max",
             BinaryFunction::Min => "min",
+            BinaryFunction::Pow => "pow",
+            BinaryFunction::Prelu => "prelu",
         }
     }
 }
@@ -121,6 +127,8 @@ impl Operator for Binary {
             BinaryFunction::Div => zip_broadcast(inputs, |a, b| a / b),
             BinaryFunction::Max => zip_broadcast(inputs, f32::max),
             BinaryFunction::Min => zip_broadcast(inputs, f32::min),
+            BinaryFunction::Pow => zip_broadcast(inputs, |a, b| f64::from(a).powf(f64::from(b)) as f32),
+            BinaryFunction::Prelu => zip_broadcast(inputs, |a, b| if a > 0.0 { a } else { a * b }),
         }
     }
 

@@ -9,16 +9,24 @@ mod concat;
 mod conv;
 mod conv_chain;
 mod dense;
+mod depth_to_space;
 mod epilogue;
+mod expand;
 mod global_pool;
 mod identity;
 mod lrn;
+mod matmul;
 mod pad;
 mod pool;
+mod reduce;
 mod reshape;
+mod resize;
+mod sampling;
 mod scale_shift;
+mod slice;
 mod softmax;
 mod source;
+mod space_to_depth;
 #[cfg(test)]
 mod tests;
 mod transpose;
@@ -32,16 +40,24 @@ pub use concat::Concat;
 pub use conv::Conv;
 pub use conv_chain::{ConvChain, ConvStage};
 pub use dense::Dense;
+pub use depth_to_space::DepthToSpace;
 pub use epilogue::{Epilogue, EpilogueStep};
+pub use expand::Expand;
 pub use global_pool::{GlobalPool, GlobalReduce};
 pub use identity::Identity;
 pub use lrn::Lrn;
-pub use pad::Pad;
+pub use matmul::MatMul;
+pub use pad::{Pad, PadMode};
 pub use pool::{Pool, PoolKind};
+pub use reduce::{Reduce, ReduceFunction};
 pub use reshape::Reshape;
+pub use resize::{Coordinates, Interpolation, Resize, Rounding};
+pub use sampling::{Sample, Sampling};
 pub use scale_shift::ScaleShift;
+pub use slice::Slice;
 pub use softmax::Softmax;
 pub use source::{Constant, Init, Input, Parameter};
+pub use space_to_depth::SpaceToDepth;
 pub use transpose::Transpose;
 pub use unary::{Unary, UnaryFunction};
 pub use window::Window;
@@ -147,8 +163,30 @@ macro_rules! operators {
 }
 
 operators!(
-    Activation, BatchNorm, Binary, Concat, Conv, ConvChain, Dense, GlobalPool, Identity, Lrn, Pad, Pool,
-    Reshape, ScaleShift, Softmax, Transpose, Unary,
+    Activation,
+    BatchNorm,
+    Binary,
+    Concat,
+    Conv,
+    ConvChain,
+    Dense,
+    DepthToSpace,
+    Expand,
+    GlobalPool,
+    Identity,
+    Lrn,
+    MatMul,
+    Pad,
+    Pool,
+    Reduce,
+    Reshape,
+    Resize,
+    ScaleShift,
+    Slice,
+    Softmax,
+    SpaceToDepth,
+    Transpose,
+    Unary,
 );
 
 impl Op {
@@ -169,6 +207,8 @@ impl Op {
             Op::Activation(activation) => Activation::name(activation),
             Op::Binary(binary) => binary.function.name(),
             Op::Unary(unary) => unary.function.name(),
+            Op::Reduce(reduce) => reduce.function.name(),
+            Op::Softmax(Softmax { log: true, .. }) => "log_softmax",
             Op::Pool(Pool { kind: PoolKind::Max, .. }) => "max_pool",
             Op::Pool(Pool { kind: PoolKind::Average { .. }, .. }) => "average_pool",
             Op::GlobalPool(GlobalPool { reduce: GlobalReduce::Max }) => "global_max_pool",

@@ -1,14 +1,16 @@
-//! Softmax along one axis (ONNX Softmax, opset 13).
+//! Softmax along one axis, or its logarithm (ONNX Softmax and LogSoftmax, opset 13).
 
 use serde::{Deserialize, Serialize};
 
 use super::{Cost, Operator, ShapeError};
 use crate::tensor::{Shape, Tensor};
 
-/// `exp(x - max) / Σ exp(x - max)` along `axis`.
+/// `exp(x - max) / Σ exp(x - max)` along `axis`; with `log` the logarithm of that, `x - max - ln Σ exp(x - max)`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Softmax {
     pub axis: usize,
+    #[serde(default)]
+    pub log: bool,
 }
 
 impl Operator for Softmax {
@@ -38,7 +40,10 @@ impl Operator for Softmax {
                 let powers: Vec<f64> = line().map(|i| (f64::from(block[i]) - f64::from(max)).exp()).collect();
                 let sum: f64 = powers.iter().sum();
                 for (i, power) in line().zip(&powers) {
-                    block[i] = (power / sum) as f32;
+                    block[i] = match self.log {
+                        false => (power / sum) as f32,
+                        true => (f64::from(block[i]) - f64::from(max) - sum.ln()) as f32,
+                    };
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Element-wise arithmetic of one array (ONNX Sqrt, Exp, Neg, Abs).
+//! Element-wise arithmetic of one array (ONNX Sqrt, Exp, Log, Erf, Neg, Abs).
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,10 @@ pub enum UnaryFunction {
     /// `1 / sqrt(x)`
     Rsqrt,
     Exp,
+    /// The natural logarithm.
+    Log,
+    /// `2/√π · ∫₀ˣ e^(-t²) dt`
+    Erf,
     Neg,
     Abs,
 }
@@ -29,6 +33,8 @@ impl UnaryFunction {
             UnaryFunction::Sqrt => "sqrt",
             UnaryFunction::Rsqrt => "rsqrt",
             UnaryFunction::Exp => "exp",
+            UnaryFunction::Log => "log",
+            UnaryFunction::Erf => "erf",
             UnaryFunction::Neg => "neg",
             UnaryFunction::Abs => "abs",
         }
@@ -39,10 +45,26 @@ impl UnaryFunction {
             UnaryFunction::Sqrt => x.sqrt(),
             UnaryFunction::Rsqrt => 1.0 / x.sqrt(),
             UnaryFunction::Exp => x.exp(),
+            UnaryFunction::Log => x.ln(),
+            UnaryFunction::Erf => erf(x),
             UnaryFunction::Neg => -x,
             UnaryFunction::Abs => x.abs(),
         }
     }
+}
+
+/// By the series `2/√π · e^(-x²) · Σ 2ⁿ x^(2n+1) / (1 · 3 · … · (2n+1))`, whose terms all have one sign.
+fn erf(x: f64) -> f64 {
+    if x.abs() > 6.0 {
+        return x.signum();
+    }
+    let (mut term, mut sum, mut odd) = (x, 0f64, 1.0);
+    while term.abs() > 1e-17 * sum.abs() {
+        sum += term;
+        odd += 2.0;
+        term *= 2.0 * x * x / odd;
+    }
+    std::f64::consts::FRAC_2_SQRT_PI * (-x * x).exp() * sum
 }
 
 impl Operator for Unary {

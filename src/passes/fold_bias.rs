@@ -1,27 +1,29 @@
-//! Folds the addition of one number per channel into the bias of the convolution or dense layer before it.
+//! Folds the addition or subtraction of one number per channel into the bias of the convolution or dense layer before it.
 
 use super::context::{Answer, Context, Declined, refuse};
 use super::patch::{Expressions, Patch, Value};
 use super::{Level, Pass};
 use crate::graph::NodeId;
-use crate::ops::{Binary, BinaryFunction, Op};
+use crate::ops::{Binary, BinaryFunction, Op, UnaryFunction};
 use crate::tensor::Shape;
 
 pub const PASS: Pass = Pass {
     name: "fold_bias",
-    description: "fold the addition of a weight per channel into the bias of the convolution or dense layer before it",
+    description: "fold the addition or subtraction of a weight per channel into the bias of the convolution or dense layer before it",
     level: Level::Fusion,
     visit,
 };
 
 fn visit(context: &Context, node: NodeId) -> Answer {
-    if !matches!(context.node(node).op, Op::Binary(Binary { function: BinaryFunction::Add })) {
+    let Op::Binary(Binary { function: function @ (BinaryFunction::Add | BinaryFunction::Sub) }) =
+        context.node(node).op
+    else {
         return Err(Declined::NotACandidate);
-    }
+    };
     let (own, epilogue_operands) = context.graph.split_operands(node);
     let (layer, addend) = match (context.is_weight(own[0]), context.is_weight(own[1])) {
         (false, true) => (own[0], own[1]),
-        (true, false) => (own[1], own[0]),
+        (true, false) if function == BinaryFunction::Add => (own[1], own[0]),
         _ => return Err(Declined::NotACandidate),
     };
     let nodes = [layer, node];
@@ -49,7 +51,9 @@ fn visit(context: &Context, node: NodeId) -> Answer {
     }
     let operands = context.graph.operands(layer);
     if let Some(&earlier) = operands.get(2) {
-        bias = expressions.binary(name("folded_bias"), BinaryFunction::Add, earlier, bias);
+        bias = expressions.binary(name("folded_bias"), function, earlier, bias);
+    } else if function == BinaryFunction::Sub {
+        bias = expressions.unary(name("negated"), UnaryFunction::Neg, bias);
     }
     let inputs = [operands[0].into(), operands[1].into(), bias].into_iter();
     let inputs = inputs.chain(epilogue_operands.into_iter().map(Value::from));
@@ -58,7 +62,7 @@ fn visit(context: &Context, node: NodeId) -> Answer {
 }
 
 /// Whether an array of shape `addend`, broadcast to `value`, holds one number for each channel (axis 1).
-fn is_per_channel(addend: &Shape, value: &Shape) -> bool {
+pub fn is_per_channel(addend: &Shape, value: &Shape) -> bool {
     let Some(missing) = value.rank().checked_sub(addend.rank()) else { return false };
     let channels = value.dims()[1];
     addend.elements() == channels

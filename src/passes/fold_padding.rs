@@ -4,7 +4,7 @@ use super::context::{Answer, Context, Declined, refuse};
 use super::patch::Patch;
 use super::{Level, Pass};
 use crate::graph::NodeId;
-use crate::ops::{Op, Operator, Pad, PoolKind, Window};
+use crate::ops::{Op, Operator, Pad, PadMode, PoolKind, Window};
 
 pub const PASS: Pass = Pass {
     name: "fold_padding",
@@ -44,6 +44,9 @@ fn fold(pad: &Pad, op: &mut Op) -> Result<(), String> {
     let ([0, 0, top, left], [0, 0, bottom, right]) = (&pad.before[..], &pad.after[..]) else {
         return Err("it pads the batch or the channels".into());
     };
+    if pad.mode != PadMode::Constant {
+        return Err("it pads with what the map holds".into());
+    }
     let window: &mut Window = match op {
         Op::Conv(conv) => {
             needs(pad, 0.0, "a convolution")?;

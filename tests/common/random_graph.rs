@@ -7,8 +7,8 @@
 use kiln::graph::{Graph, NodeId};
 use kiln::ops::{
     Activation, BatchNorm, Binary, BinaryFunction, Concat, Constant, Conv, Dense, GlobalPool, GlobalReduce,
-    Identity, Init, Input, Lrn, Op, Pad, Parameter, Pool, PoolKind, Reshape, ScaleShift, Softmax, Statistics,
-    Transpose, Unary, UnaryFunction, Window,
+    Identity, Init, Input, Lrn, Op, Pad, PadMode, Parameter, Pool, PoolKind, Reshape, ScaleShift, Softmax,
+    Statistics, Transpose, Unary, UnaryFunction, Window,
 };
 use kiln::tensor::{Shape, Tensor};
 #[allow(unused_imports, reason = "each test file uses its own part")]
@@ -315,7 +315,7 @@ impl Builder {
         let before = vec![0, channels, self.pick(&[0, 1, 2]), self.pick(&[0, 1])];
         let after = vec![0, 0, self.pick(&[0, 1]), self.pick(&[0, 1, 3])];
         let value = self.pick(&[0.0, 0.0, 0.5]);
-        Some(self.add(Pad { before, after, value }, &[x]))
+        Some(self.add(Pad { before, after, value, mode: PadMode::Constant }, &[x]))
     }
 
     /// A convolution whose bias is an operator of its own, as exporters write it.
@@ -375,7 +375,7 @@ impl Builder {
 
     fn softmax(&mut self, x: NodeId) -> Option<NodeId> {
         let axis = self.rng.random_range(1..4);
-        Some(self.add(Softmax { axis }, &[x]))
+        Some(self.add(Softmax { axis, log: false }, &[x]))
     }
 
     fn identity(&mut self, x: NodeId) -> Option<NodeId> {
@@ -420,6 +420,6 @@ impl Builder {
             inputs.push(self.uniform([10], -0.2, 0.2));
         }
         let dense = self.add(Dense {}, &inputs);
-        if self.flip() { self.add(Softmax { axis: 1 }, &[dense]) } else { dense }
+        if self.flip() { self.add(Softmax { axis: 1, log: false }, &[dense]) } else { dense }
     }
 }

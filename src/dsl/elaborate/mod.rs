@@ -174,3 +174,8 @@ impl<'a> Elaborator<'a> {
         ))
     }
 }
+
+/// Whether a name is an operator's or a function's.
+pub(super) fn is_known(name: &str) -> bool {
+    operators::find(name).is_some() || functions::find(name).is_some()
+}

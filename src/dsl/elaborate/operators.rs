@@ -26,7 +26,7 @@ pub(super) struct Parameter {
     pub default: Option<Expression>,
 }
 
-const OPERATORS: [(&str, Build); 32] = [
+const OPERATORS: [(&str, Build); 53] = [
     (
         "conv(x, channels, kernel, stride = 1, padding = 0, dilation = 1, groups = 1, bias = true)",
         layers::conv,
@@ -68,6 +68,27 @@ const OPERATORS: [(&str, Build); 32] = [
     ("identity(x)", layers::identity),
     ("exp(x)", layers::exp),
     ("rsqrt(x)", layers::rsqrt),
+    ("log(x)", layers::log),
+    ("erf(x)", layers::erf),
+    ("elu(x, alpha = 1)", layers::elu),
+    ("selu(x, alpha = 1.6732632, gamma = 1.050701)", layers::selu),
+    ("softplus(x)", layers::softplus),
+    ("mish(x)", layers::mish),
+    ("pow(a, b)", layers::pow),
+    ("prelu(a, b)", layers::prelu),
+    ("log_softmax(x, axis = -1)", layers::log_softmax),
+    ("matmul(a, b)", layers::matmul),
+    ("reduce_sum(x, axes, keep_axes = false)", layers::reduce_sum),
+    ("reduce_mean(x, axes, keep_axes = false)", layers::reduce_mean),
+    ("reduce_max(x, axes, keep_axes = false)", layers::reduce_max),
+    ("reduce_min(x, axes, keep_axes = false)", layers::reduce_min),
+    ("slice(x, starts, extents, steps = 1)", layers::slice),
+    ("expand(x, shape)", layers::expand),
+    ("resize(x, size, method = linear, coordinates = half_pixel, antialias = false)", layers::resize),
+    ("depth_to_space(x, block, blocks_first = false)", layers::depth_to_space),
+    ("space_to_depth(x, block)", layers::space_to_depth),
+    ("pad_axes(x, before, after, value = 0, filling = constant)", layers::pad_axes),
+    ("weight(shape)", layers::weight),
 ];
 
 /// Words that stand for a way of doing something. In their parameter's place they go before variables.
@@ -78,9 +99,12 @@ pub(super) struct Words {
     pub besides: &'static str,
 }
 
-static WORDS: [Words; 2] = [
+static WORDS: [Words; 5] = [
     Words { parameter: "padding", words: &["same", "valid"], besides: "a number, a list, " },
     Words { parameter: "mode", words: &["running", "batch"], besides: "" },
+    Words { parameter: "method", words: &["nearest", "nearest_below", "linear", "cubic"], besides: "" },
+    Words { parameter: "coordinates", words: &["half_pixel", "align_corners", "asymmetric"], besides: "" },
+    Words { parameter: "filling", words: &["constant", "edge", "reflect", "wrap"], besides: "" },
 ];
 
 /// What other frameworks call things, and what they are called here.

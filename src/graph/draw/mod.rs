@@ -53,11 +53,19 @@ impl Kind {
         match op {
             Op::Input(_) => Kind::Endpoint,
             Op::Parameter(_) | Op::Constant(_) => Kind::Source,
-            Op::Conv(_) | Op::ConvChain(_) | Op::Dense(_) => Kind::Linear,
+            Op::Conv(_) | Op::ConvChain(_) | Op::Dense(_) | Op::MatMul(_) => Kind::Linear,
             Op::BatchNorm(_) | Op::Lrn(_) | Op::ScaleShift(_) | Op::Softmax(_) => Kind::Normalisation,
             Op::Activation(_) | Op::Binary(_) | Op::Unary(_) => Kind::Elementwise,
-            Op::Pool(_) | Op::GlobalPool(_) => Kind::Pooling,
-            Op::Concat(_) | Op::Identity(_) | Op::Pad(_) | Op::Reshape(_) | Op::Transpose(_) => Kind::Layout,
+            Op::Pool(_) | Op::GlobalPool(_) | Op::Reduce(_) | Op::Resize(_) => Kind::Pooling,
+            Op::Concat(_)
+            | Op::DepthToSpace(_)
+            | Op::Expand(_)
+            | Op::Identity(_)
+            | Op::Pad(_)
+            | Op::Reshape(_)
+            | Op::Slice(_)
+            | Op::SpaceToDepth(_)
+            | Op::Transpose(_) => Kind::Layout,
         }
     }
 

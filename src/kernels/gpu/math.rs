@@ -56,6 +56,97 @@ fn hard_sigmoid(b: &mut Builder, x: Value, alpha: f32, beta: f32) -> Value {
     clamp(b, linear, 0.0, 1.0)
 }
 
+fn log(b: &mut Builder, x: Value) -> Value {
+    let logarithm = b.log2(x);
+    b.fmul(logarithm, std::f32::consts::LN_2)
+}
+
+/// `x` where positive, `alpha · (e^x - 1)` elsewhere, with `e^x - 1 = tanh(x / 2) · (e^x + 1)`.
+fn elu(b: &mut Builder, x: Value, alpha: f32) -> Value {
+    let negative = b.fmin(x, 0.0);
+    let half = b.fmul(negative, 0.5);
+    let slope = tanh(b, half);
+    let power = exp(b, negative);
+    let sum = b.fadd(power, 1.0);
+    let value = b.fmul(slope, sum);
+    let scaled = b.fmul(value, alpha);
+    let positive = b.compare_float(Comparison::Gt, x, 0.0);
+    b.select_float(positive, x, scaled)
+}
+
+/// `ln(1 + e^x)`; where the power is small, three terms of the series.
+fn softplus(b: &mut Builder, x: Value) -> Value {
+    let magnitude = b.fabs(x);
+    let negated = b.fneg(magnitude);
+    let t = exp(b, negated);
+    let series = b.fma(t, 1.0 / 3.0, -0.5);
+    let series = b.fma(series, t, 1.0);
+    let near = b.fmul(series, t);
+    let sum = b.fadd(t, 1.0);
+    let far = log(b, sum);
+    let is_near = b.compare_float(Comparison::Lt, t, 0.01);
+    let tail = b.select_float(is_near, near, far);
+    let positive = b.fmax(x, 0.0);
+    b.fadd(positive, tail)
+}
+
+/// `x · n / (n + 2)` with `n = e^x · (e^x + 2)`; beyond 20 the fraction is one.
+fn mish(b: &mut Builder, x: Value) -> Value {
+    let bounded = b.fmin(x, 20.0);
+    let power = exp(b, bounded);
+    let more = b.fadd(power, 2.0);
+    let n = b.fmul(power, more);
+    let denominator = b.fadd(n, 2.0);
+    let fraction = b.fdiv(n, denominator);
+    b.fmul(x, fraction)
+}
+
+/// The rational approximation of Eigen's `erf`, held at ±4.
+fn erf(b: &mut Builder, x: Value) -> Value {
+    let x = clamp(b, x, -4.0, 4.0);
+    let squared = b.fmul(x, x);
+    let mut polynomial = |coefficients: &[f32]| {
+        let first = Value::Float(coefficients[0]);
+        coefficients[1..].iter().fold(first, |sum, &coefficient| b.fma(sum, squared, coefficient))
+    };
+    let numerator = polynomial(&[
+        -2.726_142_3e-10,
+        2.770_681_5e-8,
+        -2.101_024e-6,
+        -5.692_506_5e-5,
+        -7.349_906_5e-4,
+        -2.954_6e-3,
+        -1.609_603_3e-2,
+    ]);
+    let denominator =
+        polynomial(&[-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2]);
+    let numerator = b.fmul(numerator, x);
+    b.fdiv(numerator, denominator)
+}
+
+/// `x^y` with the sign of an odd power, NaN for other powers of negative numbers.
+fn general_power(b: &mut Builder, x: Value, y: Value) -> Value {
+    let base = b.fabs(x);
+    let logarithm = b.log2(base);
+    let exponent = b.fmul(logarithm, y);
+    let magnitude = b.exp2(exponent);
+    let whole = b.round(y);
+    let half = b.fmul(y, 0.5);
+    let even = b.round(half);
+    let parity = b.fsub(half, even);
+    let parity = b.fabs(parity);
+    let is_odd = b.compare_float(Comparison::Gt, parity, 0.0);
+    let negated = b.fneg(magnitude);
+    let signed = b.select_float(is_odd, negated, magnitude);
+    let is_whole = b.compare_float(Comparison::Eq, y, whole);
+    let undefined = b.sqrt(x);
+    let of_negative = b.select_float(is_whole, signed, undefined);
+    let is_negative = b.compare_float(Comparison::Lt, x, 0.0);
+    let value = b.select_float(is_negative, of_negative, magnitude);
+    let is_one = b.compare_float(Comparison::Eq, y, 0.0);
+    b.select_float(is_one, 1.0, value)
+}
+
 /// An activation function, as [`Activation::apply`] defines it.
 pub fn activation(b: &mut Builder, function: Activation, x: Value) -> Value {
     match function {
@@ -78,6 +169,13 @@ pub fn activation(b: &mut Builder, function: Activation, x: Value) -> Value {
             b.fmul(x, gate)
         }
         Activation::Tanh => tanh(b, x),
+        Activation::Elu { alpha } => elu(b, x, alpha),
+        Activation::Selu { alpha, gamma } => {
+            let value = elu(b, x, alpha);
+            b.fmul(value, gamma)
+        }
+        Activation::Softplus => softplus(b, x),
+        Activation::Mish => mish(b, x),
     }
 }
 
@@ -89,6 +187,8 @@ pub fn unary(b: &mut Builder, function: UnaryFunction, x: Value) -> Value {
             b.fdiv(1.0, root)
         }
         UnaryFunction::Exp => exp(b, x),
+        UnaryFunction::Log => log(b, x),
+        UnaryFunction::Erf => erf(b, x),
         UnaryFunction::Neg => b.fneg(x),
         UnaryFunction::Abs => b.fabs(x),
     }
@@ -102,6 +202,12 @@ pub fn binary(b: &mut Builder, function: BinaryFunction, x: Value, y: Value) -> 
         BinaryFunction::Div => b.fdiv(x, y),
         BinaryFunction::Max => b.fmax(x, y),
         BinaryFunction::Min => b.fmin(x, y),
+        BinaryFunction::Pow => general_power(b, x, y),
+        BinaryFunction::Prelu => {
+            let scaled = b.fmul(x, y);
+            let positive = b.compare_float(Comparison::Gt, x, 0.0);
+            b.select_float(positive, x, scaled)
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::kernels::gpu::reduce::{BatchStatistics, GlobalPooling};
 use crate::kernels::gpu::softmax::SoftmaxLines;
 use crate::kernels::gpu::{Array, GpuEpilogue, GpuKernel, GpuStep};
 use crate::lower::PackSource;
-use crate::ops::{BatchNorm, Epilogue, EpilogueStep, Op, Pad, Statistics};
+use crate::ops::{BatchNorm, Epilogue, EpilogueStep, Op, Pad, PadMode, Softmax, Statistics};
 
 type Lowered = Result<(), GpuLowerError>;
 
@@ -50,6 +50,10 @@ pub fn lower_node(l: &mut Lowering, id: NodeId) -> Lowered {
             map_values(l, id, MapFunction::ScaleShift, operands, &extra);
         }
         Op::BatchNorm(norm @ BatchNorm { statistics: Statistics::Running, .. }) => {
+            let weights = graph.weight_expressions();
+            if !own[1..].iter().all(|&operand| weights.contains(operand)) {
+                return l.unsupported(id, "its statistics or parameters are computed when the model runs");
+            }
             running_norm(l, id, norm, &own, &extra);
         }
         Op::Identity(_) => {
@@ -75,6 +79,12 @@ pub fn lower_node(l: &mut Lowering, id: NodeId) -> Lowered {
         Op::Concat(concat) => {
             concatenation(l, id, concat.axis, &own);
             finish_copies(l, id, &extra);
+        }
+        Op::Pad(Pad { mode: PadMode::Edge | PadMode::Reflect | PadMode::Wrap, .. }) => {
+            return l.unsupported(id, "padding by what the array holds has no GPU kernel");
+        }
+        Op::Softmax(Softmax { log: true, .. }) => {
+            return l.unsupported(id, "'log_softmax' has no GPU kernel");
         }
         Op::Pad(pad) => {
             padding(l, id, pad, own[0]);

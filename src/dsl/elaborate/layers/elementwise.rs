@@ -27,6 +27,18 @@ activations! {
     silu => Activation::Silu;
     hard_swish => Activation::HardSwish;
     tanh => Activation::Tanh;
+    softplus => Activation::Softplus;
+    mish => Activation::Mish;
+}
+
+pub fn elu<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    let alpha = arguments.float(e, "alpha")?;
+    activate(e, arguments, Activation::Elu { alpha })
+}
+
+pub fn selu<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    let (alpha, gamma) = (arguments.float(e, "alpha")?, arguments.float(e, "gamma")?);
+    activate(e, arguments, Activation::Selu { alpha, gamma })
 }
 
 pub fn leaky_relu<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
@@ -60,14 +72,20 @@ fn activate<'a>(
     e.add_plain(arguments, activation, &[x])
 }
 
-pub fn exp<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
-    let x = arguments.tensor(e, "x")?;
-    e.add_plain(arguments, Unary { function: UnaryFunction::Exp }, &[x])
+macro_rules! functions {
+    ($($name:ident => $function:ident;)*) => {
+        $(pub fn $name<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+            let x = arguments.tensor(e, "x")?;
+            e.add_plain(arguments, Unary { function: UnaryFunction::$function }, &[x])
+        })*
+    };
 }
 
-pub fn rsqrt<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
-    let x = arguments.tensor(e, "x")?;
-    e.add_plain(arguments, Unary { function: UnaryFunction::Rsqrt }, &[x])
+functions! {
+    exp => Exp;
+    rsqrt => Rsqrt;
+    log => Log;
+    erf => Erf;
 }
 
 pub fn identity<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
@@ -90,10 +108,18 @@ pub fn dropout<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Va
 }
 
 pub fn softmax<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    normalise(e, arguments, false)
+}
+
+pub fn log_softmax<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    normalise(e, arguments, true)
+}
+
+fn normalise<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>, log: bool) -> Eval<Value<'a>> {
     let x = arguments.tensor(e, "x")?;
     let rank = e.graph.shape(x).rank();
     let axis = arguments.axis(e, "axis", rank)?;
-    e.add_plain(arguments, Softmax { axis }, &[x])
+    e.add_plain(arguments, Softmax { axis, log }, &[x])
 }
 
 pub fn lrn<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
@@ -118,6 +144,14 @@ pub fn mul<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<
 
 pub fn div<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
     combine(e, arguments, BinaryFunction::Div)
+}
+
+pub fn pow<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    combine(e, arguments, BinaryFunction::Pow)
+}
+
+pub fn prelu<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    combine(e, arguments, BinaryFunction::Prelu)
 }
 
 fn combine<'a>(

@@ -1,11 +1,13 @@
 //! Adding layers to the graph: one function for each operator that a model file can name.
 
 mod elementwise;
+mod general;
 mod pooling;
 mod rearrange;
 mod weighted;
 
 pub(super) use elementwise::*;
+pub(super) use general::*;
 pub(super) use pooling::*;
 pub(super) use rearrange::*;
 pub(super) use weighted::*;
@@ -140,18 +142,24 @@ impl<'a> Elaborator<'a> {
         let key = format!("{layer}.{suffix}");
         let shape = shape.into();
         self.claim(&key, arguments.callee)?;
-        // A weight too large by itself is refused by the graph.
-        self.parameters = self.parameters.saturating_add(shape.checked_elements().unwrap_or(0));
-        if self.parameters > MAX_PARAMETERS {
-            return Err(self.limit(Diagnostic::error(
-                format!("`{key}` of shape {shape} is too large"),
-                arguments.span,
-                format!("a model may have {MAX_PARAMETERS} parameters, 4 GiB, all layers together"),
-            )));
-        }
+        self.count_parameters(arguments, &key, &shape)?;
         let parameter = Parameter { key: key.clone(), shape, init };
         let place = Place { span: arguments.span, symbol: arguments.callee };
         self.add_node(key, Op::Parameter(parameter), &[], place, &[])
+    }
+
+    /// Counts a weight towards the limit on all of them.
+    fn count_parameters(&mut self, arguments: &Arguments<'a>, key: &str, shape: &Shape) -> Eval<()> {
+        // A weight too large by itself is refused by the graph.
+        self.parameters = self.parameters.saturating_add(shape.checked_elements().unwrap_or(0));
+        if self.parameters <= MAX_PARAMETERS {
+            return Ok(());
+        }
+        Err(self.limit(Diagnostic::error(
+            format!("`{key}` of shape {shape} is too large"),
+            arguments.span,
+            format!("a model may have {MAX_PARAMETERS} parameters, 4 GiB, all layers together"),
+        )))
     }
 
     /// `[n, c, h, w]` of a value that must be of that form.

@@ -4,7 +4,7 @@ use crate::dsl::diagnostics::Diagnostic;
 use crate::dsl::elaborate::arguments::Arguments;
 use crate::dsl::elaborate::value::Value;
 use crate::dsl::elaborate::{Elaborator, Eval, windows};
-use crate::ops::{Concat, Pad, Reshape, ShapeError, Transpose};
+use crate::ops::{Concat, Pad, PadMode, Reshape, ShapeError, Transpose};
 use crate::tensor::Shape;
 
 pub fn concat<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
@@ -70,6 +70,25 @@ pub fn pad<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<
     let value = arguments.float(e, "value")?;
     e.image(arguments, x)?;
     let [top, left, bottom, right] = windows::sides(e, arguments)?;
-    let op = Pad { before: vec![0, 0, top, left], after: vec![0, 0, bottom, right], value };
+    let op = Pad {
+        before: vec![0, 0, top, left],
+        after: vec![0, 0, bottom, right],
+        value,
+        mode: PadMode::Constant,
+    };
     e.add_plain(arguments, op, &[x])
+}
+
+/// Pads any axes, with a number or with what the array holds.
+pub fn pad_axes<'a>(e: &mut Elaborator<'a>, arguments: &Arguments<'a>) -> Eval<Value<'a>> {
+    let x = arguments.tensor(e, "x")?;
+    let (before, after) = (arguments.extents(e, "before", 0)?, arguments.extents(e, "after", 0)?);
+    let value = arguments.float(e, "value")?;
+    let mode = match arguments.word(e, "filling", &["constant", "edge", "reflect", "wrap"])? {
+        "constant" => PadMode::Constant,
+        "edge" => PadMode::Edge,
+        "reflect" => PadMode::Reflect,
+        _ => PadMode::Wrap,
+    };
+    e.add_plain(arguments, Pad { before, after, value, mode }, &[x])
 }

@@ -1,0 +1,3 @@
+//! Networks in other formats.
+
+pub mod onnx;
