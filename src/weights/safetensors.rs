@@ -25,7 +25,9 @@ const MAX_HEADER: u64 = 16 << 20;
 /// Where the file cannot be read, or its header is damaged or declares other bytes than the file has.
 pub(super) fn arrays(path: &Path, file: &mut File) -> Result<BTreeMap<String, Entry>, Error> {
     let length = file.metadata().map_err(Error::read(path))?.len();
-    let damaged = |problem: String| Error::file(path, format!("not a safetensors file: {problem}"));
+    let damaged = |problem: String| {
+        Error::file(path, format!("not a safetensors file, nor a checkpoint of PyTorch: {problem}"))
+    };
     let mut field = [0; 8];
     if length < 8 {
         return Err(damaged(format!("only {length} bytes long")));
