@@ -19,6 +19,7 @@ mod fold_batch_norm;
 mod fold_bias;
 mod fold_constants;
 mod fold_padding;
+mod fold_scale;
 mod fuse_activation;
 mod fuse_depthwise_pointwise;
 mod fuse_residual;
@@ -76,6 +77,7 @@ const PIPELINE: &[&[&Pass]] = &[
         &fold_constants::PASS,
         &fold_padding::PASS,
         &fold_bias::PASS,
+        &fold_scale::PASS,
         &fold_batch_norm::PASS,
         &batch_norm_to_scale_shift::PASS,
         &dead_code::PASS,

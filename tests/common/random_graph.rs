@@ -318,12 +318,20 @@ impl Builder {
         Some(self.add(Pad { before, after, value, mode: PadMode::Constant }, &[x]))
     }
 
-    /// A convolution whose bias is an operator of its own, as exporters write it.
+    /// A convolution whose bias, and perhaps scale, are operators of their own, as exporters write it.
     fn added_bias(&mut self, x: NodeId) -> Option<NodeId> {
         let channels = self.pick(&[1, 3, 8]);
         let conv = self.convolve(x, channels, [1, 1], 1, Window::default());
+        let scaled = if self.flip() {
+            let factor = self.uniform([channels, 1, 1], 0.5, 1.5);
+            let function = self.pick(&[BinaryFunction::Mul, BinaryFunction::Div]);
+            self.add(Binary { function }, &[conv, factor])
+        } else {
+            conv
+        };
         let bias = self.uniform([channels, 1, 1], -0.2, 0.2);
-        let sum = self.add(Binary { function: BinaryFunction::Add }, &[conv, bias]);
+        let function = self.pick(&[BinaryFunction::Add, BinaryFunction::Sub]);
+        let sum = self.add(Binary { function }, &[scaled, bias]);
         self.norm_and_activation(sum)
     }
 
