@@ -55,8 +55,9 @@ impl Precision {
 const STEP_BYTES: usize = 64;
 /// The distance of rows in shared memory: eight rows of 16 bytes each then lie in different banks.
 const ROW_BYTES: usize = 80;
-/// Threads of a multiprocessor among which kernels with a front share its registers: up to 255 for each.
-const FRONT_THREADS: usize = 256;
+/// Threads of a multiprocessor among which kernels on tensor cores or with a front share its registers: up to 255 for
+/// each.
+const RESIDENT_THREADS: usize = 256;
 /// Bytes that one instruction copies.
 const CHUNK: usize = 16;
 
@@ -196,9 +197,9 @@ impl GpuFamily for Gemm {
 
     fn emit(&self, entry: &str, target: Target) -> Entry {
         let mut b = Builder::new(entry, self.launch().threads as u32);
-        if self.front.is_some() {
-            // The assembler counts too little for taps on their way, and would spill.
-            b.keep_resident((FRONT_THREADS / self.launch().threads).max(1) as u32);
+        if self.front.is_some() || self.precision != Precision::F32 {
+            // The assembler counts too little for fragments and for taps on their way, and would spill.
+            b.keep_resident((RESIDENT_THREADS / self.launch().threads).max(1) as u32);
         }
         let x = b.pointer();
         let front = self.front.as_ref().map(|front| (b.pointer(), front.epilogue.declare(&mut b)));
