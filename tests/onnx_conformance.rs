@@ -1,5 +1,5 @@
 //! The ONNX project's own backend tests: every test that `tests/onnx/tests.txt` names passes, interpreted and
-//! compiled, as imported and after all rewrites, within the suite's tolerances.
+//! compiled for each instruction set of this CPU, as imported and after all rewrites, within the suite's tolerances.
 //!
 //! `tests/onnx/fetch` gets the suite; `cargo test --release --test onnx_conformance` then runs it, or those tests alone
 //! whose names contain the arguments. The tests of `tests/onnx/skipped.txt` must fail, each for the reason given there.
@@ -10,9 +10,10 @@ use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use kiln::codegen::target::InstructionSet;
 use kiln::import::onnx::{Bindings, Imported, Known, Network, PortValue, read_tensor};
 use kiln::interpreter::evaluate;
-use kiln::runtime::compile;
+use kiln::runtime::{Isa, compile};
 use kiln::{Options, Tensor, passes};
 
 /// Those of the suite's runner.
@@ -88,7 +89,7 @@ fn arrays(set: &Path, kind: &str) -> Result<Vec<Known>, String> {
 
 /// One answer, however it was computed.
 struct Answer {
-    way: &'static str,
+    way: String,
     outputs: Vec<Tensor>,
 }
 
@@ -124,15 +125,18 @@ fn answers(imported: &Imported, inputs: &[Tensor]) -> Result<Vec<Answer>, String
     let Imported { graph, weights, .. } = imported;
     if graph.outputs().is_empty() {
         // No output has any elements: the shapes are the answer.
-        return Ok(vec![Answer { way: "imported", outputs: Vec::new() }]);
+        return Ok(vec![Answer { way: "imported".to_owned(), outputs: Vec::new() }]);
     }
     let interpret = |graph| evaluate(graph, weights, inputs).map_err(|error| error.to_string());
-    let mut answers = vec![Answer { way: "interpreted", outputs: interpret(graph)? }];
+    let mut answers = vec![Answer { way: "interpreted".to_owned(), outputs: interpret(graph)? }];
     let (fused, _) =
         passes::run(graph.clone(), &passes::Options::default()).map_err(|error| error.to_string())?;
-    answers.push(Answer { way: "interpreted after all rewrites", outputs: interpret(&fused)? });
-    for (way, fuse) in [("compiled", true), ("compiled without fusion", false)] {
-        let compiled = compile(graph, &Options { fuse, threads: 1, ..Options::default() });
+    answers.push(Answer { way: "interpreted after all rewrites".to_owned(), outputs: interpret(&fused)? });
+    let sets = InstructionSet::ALL.into_iter().filter(|set| set.is_available());
+    for (set, fuse) in sets.flat_map(|set| [(set, true), (set, false)]) {
+        let way = format!("compiled for {set} with{} fusion", if fuse { "" } else { "out" });
+        let options = Options { fuse, isa: Isa::Exactly(set), threads: 1, ..Options::default() };
+        let compiled = compile(graph, &options);
         let mut executable =
             compiled.and_then(|compiled| compiled.bind(weights)).map_err(|e| format!("{way}: {e}"))?;
         let outputs = executable.run(inputs).map_err(|error| format!("{way}: {error}"))?;
