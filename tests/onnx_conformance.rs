@@ -159,7 +159,8 @@ fn compare(imported: &Imported, outputs: &[Tensor], expected: &[Known]) -> Resul
         for (at, (&found, &wanted)) in found.data().iter().zip(wanted.data()).enumerate() {
             let (found, wanted) = (f64::from(found), f64::from(wanted));
             let same = found == wanted || found.is_nan() && wanted.is_nan();
-            if !same && !((found - wanted).abs() <= ABSOLUTE + RELATIVE * wanted.abs()) {
+            let near = (found - wanted).abs() <= ABSOLUTE + RELATIVE * wanted.abs();
+            if !(same || near) {
                 return Err(format!("'{}'[{at}] is {found}, expected {wanted}", port.name));
             }
         }
