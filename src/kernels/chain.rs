@@ -63,7 +63,7 @@ impl Family for ChainKernel {
     fn name(&self) -> String {
         let Tile { rows, columns, vectors } = self.tile;
         format!(
-            "depthwise_pointwise_{}{}{}_t{}_t{rows}x{columns}x{vectors}_b{}{}{}",
+            "depthwise_pointwise_{}{}_pw{}_t{}_t{rows}x{columns}x{vectors}_b{}{}{}",
             geometry(&self.x, &self.y, self.kernel, &self.window, 1),
             self.depthwise_epilogue.suffix(),
             self.pointwise_epilogue.suffix(),
