@@ -4,6 +4,7 @@ use super::device::View;
 use super::fault::{Fault, FaultKind, Outcome};
 use super::instruction::Op;
 use super::kernel::{Initial, Kernel, Special};
+use super::lanes::Lanes64;
 use super::order::{Clock, LAST_TIME};
 use super::shared::Shared;
 use super::warp::{ALL, Warp};
@@ -86,34 +87,42 @@ impl<'a> Block<'a> {
         })
     }
 
+    /// Prepares a warp. Constants hold their values from the first block on.
     fn start(&self, warp: &mut Warp, block: u32) {
-        warp.restart();
+        let is_first = self.counts == Counts::default();
+        warp.restart(self.kernel);
         for &(register, initial) in &self.kernel.initial_words {
-            let value =
-                std::array::from_fn(|lane| self.initial(initial, warp.index, lane as u32, block) as u32);
-            warp.set_word(register, ALL, &value);
+            if is_first || matches!(initial, Initial::Special(_)) {
+                let value = self.initial(initial, warp.index, block).map(|value| value as u32);
+                warp.set_word(register, ALL, &value);
+            }
         }
         for &(register, initial) in &self.kernel.initial_doubles {
-            let value = std::array::from_fn(|lane| self.initial(initial, warp.index, lane as u32, block));
-            warp.set_double(register, ALL, &value);
+            if is_first {
+                warp.set_double(register, ALL, &self.initial(initial, warp.index, block));
+            }
         }
     }
 
-    fn initial(&self, initial: Initial, warp: u32, lane: u32, block: u32) -> u64 {
+    /// What a register holds from the start, in each lane.
+    fn initial(&self, initial: Initial, warp: u32, block: u32) -> Lanes64 {
         let special = match initial {
-            Initial::Immediate(value) => return value,
-            Initial::Shared(address) => return u64::from(address),
-            Initial::DynamicShared => return u64::from(dynamic_start(self.kernel)),
+            Initial::Immediate(value) => return [value; 32],
+            Initial::Shared(address) => return [u64::from(address); 32],
+            Initial::DynamicShared => return [u64::from(dynamic_start(self.kernel)); 32],
             Initial::Special(special) => special,
         };
-        u64::from(match special {
-            Special::ThreadIndex(axis) => coordinates(32 * warp + lane, self.extent)[usize::from(axis)],
-            Special::BlockIndex(axis) => coordinates(block, self.grid)[usize::from(axis)],
-            Special::BlockExtent(axis) => self.extent[usize::from(axis)],
-            Special::GridExtent(axis) => self.grid[usize::from(axis)],
-            Special::Lane => lane,
-            Special::Warp => warp,
-            Special::LanesBelow => (1 << lane) - 1,
+        std::array::from_fn(|lane| {
+            let lane = lane as u32;
+            u64::from(match special {
+                Special::ThreadIndex(axis) => coordinates(32 * warp + lane, self.extent)[usize::from(axis)],
+                Special::BlockIndex(axis) => coordinates(block, self.grid)[usize::from(axis)],
+                Special::BlockExtent(axis) => self.extent[usize::from(axis)],
+                Special::GridExtent(axis) => self.grid[usize::from(axis)],
+                Special::Lane => lane,
+                Special::Warp => warp,
+                Special::LanesBelow => (1 << lane) - 1,
+            })
         })
     }
 

@@ -18,6 +18,7 @@ pub struct Buffer(usize);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     Read,
+    Write,
     ReadWrite,
 }
 
@@ -227,11 +228,13 @@ impl View<'_> {
             ));
         }
         let memory = &self.device.buffers[window.buffer.0];
-        if writes && (window.access == Access::Read || memory.books.is_empty()) {
-            let problem = format!("a store to argument {argument}, which is to be read only");
-            return Err(Fault::new(FaultKind::ReadOnly, problem));
-        }
-        Ok((memory, window.offset + start as usize))
+        let problem = match window.access {
+            _ if writes && memory.books.is_empty() => "a store to constants",
+            Access::Read if writes => "a store to what is only to be read",
+            Access::Write if !writes => "a load from what is only to be written",
+            _ => return Ok((memory, window.offset + start as usize)),
+        };
+        Err(Fault::new(FaultKind::Forbidden, format!("{problem}, argument {argument}")))
     }
 
     /// Checks the alignment that a copy of `bytes` needs, whether or not it reads anything.

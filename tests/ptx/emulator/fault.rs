@@ -31,8 +31,8 @@ pub enum FaultKind {
     OutOfBounds,
     /// An address that is not a multiple of the access's width.
     Misaligned,
-    /// A store to a buffer that the kernel may only read.
-    ReadOnly,
+    /// A store to what the kernel may only read, or a load from what it may only write.
+    Forbidden,
     /// A read of memory that nothing was written to.
     Uninitialised,
     /// A read of a register that nothing was written to.

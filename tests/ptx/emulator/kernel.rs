@@ -44,10 +44,12 @@ pub struct Kernel {
     /// `.minnctapersm`
     pub min_blocks: Option<u32>,
     pub instructions: Vec<Instruction>,
-    /// How many registers of each file there are, and what some hold from the start.
+    /// How many registers of each file there are: those declared, then those that hold a value from the start.
     pub words: usize,
     pub doubles: usize,
     pub predicates: usize,
+    pub declared_words: usize,
+    pub declared_doubles: usize,
     pub initial_words: Vec<(R32, Initial)>,
     pub initial_doubles: Vec<(R64, Initial)>,
     /// Bytes of static shared memory.

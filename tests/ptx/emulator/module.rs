@@ -71,6 +71,8 @@ fn kernel(reader: &mut Reader, module_shared: &[(Vec<String>, u32)]) -> Result<K
         words: 0,
         doubles: 0,
         predicates: 0,
+        declared_words: 0,
+        declared_doubles: 0,
         initial_words: Vec::new(),
         initial_doubles: Vec::new(),
         static_shared: 0,
@@ -94,6 +96,8 @@ fn kernel(reader: &mut Reader, module_shared: &[(Vec<String>, u32)]) -> Result<K
         names.declare_shared(&words.iter().map(String::as_str).collect::<Vec<_>>(), *line)?;
     }
     names.declare_all(&statements)?;
+    names.kernel.declared_words = names.kernel.words;
+    names.kernel.declared_doubles = names.kernel.doubles;
     for (statement, line) in &statements {
         if let Statement::Instruction { guard, opcode, operands } = statement {
             let instruction = decode::instruction(&mut names, guard.as_ref(), opcode, operands, *line)

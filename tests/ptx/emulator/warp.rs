@@ -73,10 +73,10 @@ impl Warp {
         }
     }
 
-    /// Before the first instruction of a block: no register holds anything.
-    pub fn restart(&mut self) {
-        self.words_defined.fill(0);
-        self.doubles_defined.fill(0);
+    /// Before the first instruction of a block: no declared register holds anything.
+    pub fn restart(&mut self, kernel: &Kernel) {
+        self.words_defined[..kernel.declared_words].fill(0);
+        self.doubles_defined[..kernel.declared_doubles].fill(0);
         self.predicates_defined.fill(0);
         self.live = self.present;
         self.active = self.present;

@@ -47,7 +47,7 @@ fn misaligned() {
 
 #[test]
 fn stores_to_constants() {
-    check_fault("st.global.b32 [%in], %tid;", 1, FaultKind::ReadOnly, "st.global");
+    check_fault("st.global.b32 [%in], %tid;", 1, FaultKind::Forbidden, "st.global");
 }
 
 #[test]
