@@ -6,7 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,8 +18,9 @@ use kiln::kernels::gpu::gemm::Precision;
 use kiln::passes;
 use kiln::runtime::gpu::{GpuCompileOptions, compile};
 
-/// Every shipped model, in all sizes that its paper names.
+/// Every shipped model at every depth and width, and the larger tiles that a batch of images gets.
 const MODELS: &[(&str, &[(&str, &str)])] = &[
+    ("age_net", &[]),
     ("alexnet", &[]),
     ("alexnet_torchvision", &[]),
     ("bn_inception", &[]),
@@ -29,11 +30,14 @@ const MODELS: &[(&str, &[(&str, &str)])] = &[
     ("mobilenet_v1", &[("alpha", "0.5")]),
     ("mobilenet_v1", &[("alpha", "0.25")]),
     ("mobilenet_v1", &[("alpha", "0.5"), ("resolution", "160")]),
+    ("mobilenet_v1", &[("batch", "32")]),
+    ("mobilenet_v2", &[]),
     ("resnet", &[("depth", "18")]),
     ("resnet", &[("depth", "34")]),
     ("resnet", &[("depth", "50")]),
     ("resnet", &[("depth", "101")]),
     ("resnet", &[("depth", "152")]),
+    ("resnet", &[("depth", "50"), ("batch", "32")]),
 ];
 
 const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::F16];
@@ -54,8 +58,18 @@ struct Usage {
     local_bytes: u32,
 }
 
+/// What kernels are joined to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Module {
+    target: Target,
+    tensor_cores: bool,
+}
+
 /// A distinct kernel of a target.
 struct Assembly {
+    module: Module,
+    /// The problem string of the first kernel that has this text.
+    problem: String,
     entry: Entry,
     threads: u32,
     usage: Option<Usage>,
@@ -75,8 +89,8 @@ struct Row {
 #[derive(Default)]
 struct Suite {
     assemblies: Vec<Assembly>,
-    /// By target, whether tensor cores may be used, and problem string: equal ones are equal kernels.
-    places: BTreeMap<(Target, bool, String), usize>,
+    /// By target, version of the language, and text.
+    places: HashMap<(Target, (u32, u32), String), usize>,
     rows: Vec<Row>,
 }
 
@@ -87,38 +101,46 @@ impl Suite {
         let model = format!("{model} {}", defines_text.join(", ")).trim().to_owned();
         let module = compile(&graph, options).unwrap_or_else(|error| panic!("{model}, {options:?}: {error}"));
         let plan = module.plan();
+        let GpuCompileOptions { target, precision, .. } = *options;
         let mut kernels = Vec::new();
         for kernel in &plan.kernels {
-            let key = (options.target, options.precision != Precision::F32, kernel.name());
+            let entry = kernel.emit(PLACEHOLDER, target);
+            let module = Module { target, tensor_cores: precision != Precision::F32 };
+            let version = target.isa(module.tensor_cores);
             let next = self.assemblies.len();
-            let at = *self.places.entry(key).or_insert(next);
+            let at = *self.places.entry((target, version, entry.text.clone())).or_insert(next);
             if at == next {
-                // Kernels are told apart by their problem strings, which may be no names in PTX.
-                let entry = kernel.emit(&name(at), options.target);
-                let launch = kernel.launch();
-                self.assemblies.push(Assembly { entry, threads: launch.threads as u32, usage: None });
+                let text = entry.text.replacen(PLACEHOLDER, &name(at), 1);
+                let entry = Entry { name: name(at), text, ..entry };
+                let threads = kernel.launch().threads as u32;
+                self.assemblies.push(Assembly {
+                    module,
+                    problem: kernel.name(),
+                    entry,
+                    threads,
+                    usage: None,
+                });
             }
             kernels.push(at);
         }
-        let (target, precision) = (options.target, options.precision);
         let launches = plan.steps.len();
         self.rows.push(Row { model, fused: options.passes.fuse, target, precision, kernels, launches });
     }
 
     /// Assembles everything on two threads; returns what went wrong.
     fn assemble(&mut self, ptxas: &Path) -> Vec<String> {
-        let mut batches: BTreeMap<(Target, bool), Vec<usize>> = BTreeMap::new();
-        for (&(target, tensor_cores, _), &at) in &self.places {
-            batches.entry((target, tensor_cores)).or_default().push(at);
+        let mut batches: BTreeMap<Module, Vec<usize>> = BTreeMap::new();
+        for (at, assembly) in self.assemblies.iter().enumerate() {
+            batches.entry(assembly.module).or_default().push(at);
         }
-        let batches = batches.iter().flat_map(|(&(target, tensor_cores), places)| {
-            places.chunks(BATCH).map(move |places| (target, tensor_cores, places.to_vec()))
-        });
+        let batches = batches
+            .iter()
+            .flat_map(|(&module, places)| places.chunks(BATCH).map(move |places| (module, places.to_vec())));
         let work = Mutex::new(batches.collect::<Vec<_>>());
         let results = Mutex::new((Vec::new(), Vec::new()));
         let assemblies = &self.assemblies;
         let run = || {
-            while let Some((target, tensor_cores, places)) = next(&work) {
+            while let Some((Module { target, tensor_cores }, places)) = next(&work) {
                 let entries = places.iter().map(|&at| &assemblies[at].entry);
                 let outcome = assemble(ptxas, target, &ptx::module(target, tensor_cores, entries));
                 let mut results = results.lock().expect("no thread panics with the lock");
@@ -138,10 +160,7 @@ impl Suite {
         for (at, usage) in usages {
             self.assemblies[at].usage = usage;
         }
-        for ((target, _, name), &at) in &self.places {
-            problems
-                .extend(self.assemblies[at].problem().map(|problem| format!("{target} {name}: {problem}")));
-        }
+        problems.extend(self.assemblies.iter().filter_map(Assembly::fault));
         problems
     }
 
@@ -168,12 +187,13 @@ impl Suite {
         }
         let _ = writeln!(text, "\n{} distinct kernels, by target:\n", self.assemblies.len());
         let _ = writeln!(text, "target  threads  registers  shared  local  kernel");
-        for ((target, _, name), &at) in &self.places {
-            let Assembly { threads, usage, .. } = &self.assemblies[at];
+        let mut assemblies: Vec<&Assembly> = self.assemblies.iter().collect();
+        assemblies.sort_by_key(|assembly| (assembly.module, &assembly.problem));
+        for Assembly { module: Module { target, .. }, problem, threads, usage, .. } in assemblies {
             let Some(Usage { registers, shared_bytes, local_bytes }) = usage else { continue };
             let _ = writeln!(
                 text,
-                "{target:<7} {threads:>7} {registers:>10} {shared_bytes:>7} {local_bytes:>6}  {name}"
+                "{target:<7} {threads:>7} {registers:>10} {shared_bytes:>7} {local_bytes:>6}  {problem}"
             );
         }
         text
@@ -181,31 +201,41 @@ impl Suite {
 }
 
 impl Assembly {
-    fn problem(&self) -> Option<String> {
-        let name = &self.entry.name;
-        let Some(usage) = self.usage else {
-            return Some(format!("{name}: the assembler says nothing of it"));
+    /// Blocks that the kernel asks a multiprocessor to hold.
+    fn resident_blocks(&self) -> u32 {
+        let asked = self.entry.text.lines().find_map(|line| line.strip_prefix(".minnctapersm "));
+        asked.map_or(1, |blocks| blocks.parse().expect("a number of blocks"))
+    }
+
+    /// What is wrong with it, if anything is.
+    fn fault(&self) -> Option<String> {
+        let fault = match self.usage {
+            None => "the assembler says nothing of it".to_owned(),
+            Some(Usage { registers, shared_bytes, local_bytes }) => {
+                let block = registers.next_multiple_of(REGISTER_GRAIN) * self.threads.next_multiple_of(32);
+                let blocks = self.resident_blocks();
+                let declared = self.entry.shared_bytes;
+                if local_bytes > 0 {
+                    format!("{local_bytes} bytes of stack and spills")
+                } else if blocks * block > REGISTERS {
+                    format!("{registers} registers of {} threads in {blocks} blocks", self.threads)
+                } else if shared_bytes != declared {
+                    format!("{shared_bytes} bytes of shared memory, declared {declared}")
+                } else {
+                    return None;
+                }
+            }
         };
-        let Usage { registers, shared_bytes, local_bytes } = usage;
-        let needed = registers.next_multiple_of(REGISTER_GRAIN) * self.threads.next_multiple_of(32);
-        if local_bytes > 0 {
-            Some(format!("{local_bytes} bytes of stack and spills"))
-        } else if needed > REGISTERS {
-            Some(format!("{registers} registers of {} threads", self.threads))
-        } else if shared_bytes != self.entry.shared_bytes {
-            Some(format!(
-                "{name}: {shared_bytes} bytes of shared memory, declared {}",
-                self.entry.shared_bytes
-            ))
-        } else {
-            None
-        }
+        Some(format!("{} {}: {fault}", self.module.target, self.problem))
     }
 }
 
 fn next<T>(work: &Mutex<Vec<T>>) -> Option<T> {
     work.lock().expect("no thread panics with the lock").pop()
 }
+
+/// What all kernels are called while they are compared.
+const PLACEHOLDER: &str = "placeholder";
 
 fn name(at: usize) -> String {
     format!("kernel_{at}")

@@ -67,6 +67,8 @@ const WARP_TILES: &[[usize; 4]] = &[
     [128, 16, 32, 16],
 ];
 
+/// Sums that a thread keeps in registers at most.
+const MOST_SUMS: usize = 64;
 /// Bytes of shared memory that a block may declare.
 const SHARED_PER_BLOCK: usize = 48 << 10;
 /// Cutting the reduction further than this makes the parts' sums the larger work.
@@ -81,8 +83,17 @@ const FILL: f64 = 1500.0;
 /// The cheapest choice.
 pub fn choose(product: &Product, target: Target) -> Choice {
     let shapes = if product.precision == Precision::F32 { THREAD_TILES } else { WARP_TILES };
-    let choices = shapes.iter().flat_map(|&[pixels, outputs, own_pixels, own_outputs]| {
-        let tile = Tile { pixels, outputs, own_pixels, own_outputs, stages: 2 };
+    // Taps of a front need registers beside the sums.
+    let most_sums = if product.front_taps > 0 { MOST_SUMS / 2 } else { MOST_SUMS };
+    let tiles = shapes.iter().map(|&[pixels, outputs, own_pixels, own_outputs]| Tile {
+        pixels,
+        outputs,
+        own_pixels,
+        own_outputs,
+        stages: 2,
+    });
+    let tiles = tiles.filter(|tile| tile.sums_of_thread(product.precision) <= most_sums);
+    let choices = tiles.flat_map(|tile| {
         let stages = if product.copies_async { 4 } else { 2 };
         let fitting = (2..=stages).rev().map(move |stages| Tile { stages, ..tile });
         let tile = fitting.into_iter().find(|tile| tile.shared_bytes() <= SHARED_PER_BLOCK).unwrap_or(tile);
@@ -104,9 +115,9 @@ fn clocks(product: &Product, tile: &Tile, splits: usize, target: Target) -> f64 
         * product.groups
         * splits;
     let registers = match product.precision {
-        Precision::F32 => 2 * tile.own_pixels * tile.own_outputs + 48,
-        Precision::Tf32 | Precision::F16 => tile.own_pixels * tile.own_outputs / 32 * 2 + 56,
-    };
+        Precision::F32 => 48,
+        Precision::Tf32 | Precision::F16 => 56,
+    } + 2 * tile.sums_of_thread(product.precision);
     let resident = (65536 / (threads * registers))
         .min(target.shared_per_multiprocessor() as usize / (tile.shared_bytes() + 1024))
         .min(target.threads_per_multiprocessor() as usize / threads)

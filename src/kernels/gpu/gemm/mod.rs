@@ -55,9 +55,11 @@ impl Precision {
 const STEP_BYTES: usize = 64;
 /// The distance of rows in shared memory: eight rows of 16 bytes each then lie in different banks.
 const ROW_BYTES: usize = 80;
-/// Threads of a multiprocessor among which kernels on tensor cores or with a front share its registers: up to 255 for
-/// each.
+/// Threads of a multiprocessor among which kernels on tensor cores, with a front or with many sums to a thread share
+/// its registers: up to 255 for each.
 const RESIDENT_THREADS: usize = 256;
+/// Sums of a thread that leave no room in 128 registers.
+const MANY_SUMS: usize = 64;
 /// Bytes that one instruction copies.
 const CHUNK: usize = 16;
 
@@ -81,6 +83,12 @@ impl Tile {
     pub fn threads(&self, precision: Precision) -> usize {
         let owners = (self.pixels / self.own_pixels) * (self.outputs / self.own_outputs);
         if precision == Precision::F32 { owners } else { owners * 32 }
+    }
+
+    /// Sums that a thread keeps in registers.
+    pub fn sums_of_thread(&self, precision: Precision) -> usize {
+        let own = self.own_pixels * self.own_outputs;
+        if precision == Precision::F32 { own } else { own / 32 }
     }
 
     /// Bytes of shared memory of a block.
@@ -197,8 +205,9 @@ impl GpuFamily for Gemm {
 
     fn emit(&self, entry: &str, target: Target) -> Entry {
         let mut b = Builder::new(entry, self.launch().threads as u32);
-        if self.front.is_some() || self.precision != Precision::F32 {
-            // The assembler counts too little for fragments and for taps on their way, and would spill.
+        let many_sums = self.tile.sums_of_thread(self.precision) >= MANY_SUMS;
+        if self.front.is_some() || self.precision != Precision::F32 || many_sums {
+            // The assembler counts too little for fragments, sums and taps on their way, and would spill.
             b.keep_resident((RESIDENT_THREADS / self.launch().threads).max(1) as u32);
         }
         let x = b.pointer();
