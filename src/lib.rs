@@ -42,6 +42,8 @@ pub mod passes;
 pub mod runtime;
 mod spelling;
 pub mod tensor;
+pub mod trial;
+pub mod tune;
 pub mod weights;
 
 pub use error::Error;

@@ -103,7 +103,8 @@ fn the_corpus_holds_the_shipped_models() {
 #[test]
 fn the_corpus_needs_each_of_winograds_methods() {
     for target in InstructionSet::ALL {
-        let options = CompileOptions::default().lowering(target);
+        let options = CompileOptions::default();
+        let options = options.lowering(target);
         let mut methods: Vec<_> = corpus()
             .iter()
             .flat_map(|problem| lower(&problem.graph(), options).expect("the corpus can be lowered").kernels)

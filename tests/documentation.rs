@@ -99,6 +99,8 @@ fn modules_know_only_what_the_map_allows() {
         ),
         ("src/lower", &["dsl", "passes", "interpreter", "runtime", "weights", "io", "cli"]),
         ("src/runtime", &["dsl", "io", "cli"]),
+        ("src/trial", &["dsl", "passes", "io", "cli"]),
+        ("src/tune", &["dsl", "passes", "kernels", "codegen::vector", "cli"]),
         (
             "src/machine",
             &["dsl", "graph", "ops", "passes", "interpreter", "lower", "kernels", "weights", "cli"],

@@ -1,6 +1,7 @@
 //! The command line: one file per command, and what they share.
 
 mod bench;
+mod bench_kernel;
 mod check;
 mod classify;
 mod compare;
@@ -24,6 +25,7 @@ mod run;
 mod settings;
 mod show;
 mod text;
+mod tune;
 mod weights;
 
 use std::io::{self, Write};
@@ -50,6 +52,8 @@ enum Command {
     Run(run::Args),
     Bench(bench::Args),
     Profile(profile::Args),
+    BenchKernel(bench_kernel::Args),
+    Tune(tune::Args),
     Machine(machine::Args),
     Compare(compare::Args),
     Fmt(fmt::Args),
@@ -87,6 +91,8 @@ impl Command {
             Command::Run(args) => run::run(args, out),
             Command::Bench(args) => bench::run(args, out),
             Command::Profile(args) => profile::run(args, out),
+            Command::BenchKernel(args) => bench_kernel::run(args, out),
+            Command::Tune(args) => tune::run(args, out),
             Command::Machine(args) => machine::run(args, out),
             Command::Compare(args) => compare::run(args, out),
             Command::Fmt(args) => fmt::run(args, out),

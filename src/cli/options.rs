@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Instant;
 
@@ -13,8 +14,11 @@ use crate::codegen::target::InstructionSet;
 use crate::graph::Graph;
 use crate::kernels::gpu::gemm::Precision;
 use crate::kernels::product::WeightType;
+use crate::lower::Tuning;
+use crate::machine::cpu_name;
 use crate::runtime::cuda::Device;
 use crate::runtime::{CompileOptions, Isa};
+use crate::tune::TuningFile;
 use crate::weights::{self, HubAddress, WeightFile, Weights};
 use crate::{Elaborated, Error, Model};
 
@@ -308,12 +312,46 @@ pub struct CompileArgs {
     /// How many threads compute [default: one for each of the machine's cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// The choices that 'kiln tune' found, from another file than its default, or none
+    #[arg(long, value_name = "FILE|none")]
+    pub tuning: Option<PathBuf>,
 }
 
 impl CompileArgs {
     /// # Errors
-    /// Where the device is not there.
+    /// Where the device is not there, or a tuning file that was named is of no use.
     pub fn options(&self) -> Result<CompileOptions, Failure> {
+        let options = self.untuned()?;
+        let tuning = match self.backend {
+            Backend::Cpu => self.load_tuning(&options)?,
+            _ => Tuning::default(),
+        };
+        Ok(CompileOptions { tuning: Arc::new(tuning), ..options })
+    }
+
+    /// The choices that were measured for these options. A file that nobody named is ignored where it is damaged.
+    fn load_tuning(&self, options: &CompileOptions) -> Result<Tuning, Failure> {
+        let file = match &self.tuning {
+            Some(path) if path.as_os_str() == "none" => return Ok(Tuning::default()),
+            Some(path) => TuningFile::load(path).map_err(Failure::input)?,
+            None => {
+                let Some(path) = TuningFile::default_path() else { return Ok(Tuning::default()) };
+                TuningFile::load_or_new(&path).unwrap_or_else(|error| {
+                    eprintln!("warning: {error}; it is ignored");
+                    TuningFile::default()
+                })
+            }
+        };
+        // An instruction set that is not there is reported where it is used.
+        let Ok(isa) = options.isa.resolve() else { return Ok(Tuning::default()) };
+        Ok(file.tuning(&cpu_name(), isa, options.threads))
+    }
+
+    /// The options without any choices that were measured.
+    ///
+    /// # Errors
+    /// Where the device is not there.
+    pub fn untuned(&self) -> Result<CompileOptions, Failure> {
         if self.backend == Backend::Cuda {
             Device::open()?;
         }
@@ -329,6 +367,7 @@ impl CompileArgs {
             },
             precision: self.precision.precision(),
             threads: threads(self.threads),
+            tuning: Arc::default(),
         })
     }
 }

@@ -1,5 +1,7 @@
 //! Convolution and dense layers as implicit matrix products.
 
+use serde::{Deserialize, Serialize};
+
 use super::Family;
 use super::epilogue::FusedEpilogue;
 use super::product::{Layer, Order, PackedFilter, Product, Region, Then, Tile, WeightType, uneven};
@@ -8,7 +10,8 @@ use crate::codegen::vector::{Access, Affine, Builder, Kernel};
 use crate::ops::Window;
 
 /// How a kernel's output is cut into grid points.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Blocking {
     /// Output rows (or, of an image with one row, columns) of one grid point.
     pub pixels: usize,
@@ -54,7 +57,7 @@ impl ConvKernel {
 }
 
 /// `ic64ih56iw56oc128oh56ow56kh3kw3sh1sw1…`: what a name says of a convolution's geometry.
-pub(super) fn geometry(x: &View, y: &View, kernel: [usize; 2], window: &Window, groups: usize) -> String {
+pub(crate) fn geometry(x: &View, y: &View, kernel: [usize; 2], window: &Window, groups: usize) -> String {
     let ([n, c, h, w], [_, o, oh, ow]) = (&x.dims[..], &y.dims[..]) else { unreachable!("rank 4") };
     let mut name = String::new();
     if groups > 1 {
@@ -70,6 +73,9 @@ pub(super) fn geometry(x: &View, y: &View, kernel: [usize; 2], window: &Window, 
     }
     if *padding != [0; 4] {
         name += &format!("ph{}pw{}", padding[0], padding[1]);
+    }
+    if padding[2..] != padding[..2] {
+        name += &format!("pb{}pr{}", padding[2], padding[3]);
     }
     if *dilation != [1, 1] {
         name += &format!("dh{}dw{}", dilation[0], dilation[1]);

@@ -20,6 +20,7 @@ pub mod math;
 pub mod matmul;
 mod nest;
 pub mod pool;
+pub mod problem;
 pub mod product;
 mod reduce;
 pub mod reduction;

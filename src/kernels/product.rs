@@ -4,6 +4,8 @@
 //! `(kh, kw, c)`: one broadcast input element times a vector of packed weights at each step. Padding is a border
 //! of zeros in the input's view, so no tile tests for edges.
 
+use serde::{Deserialize, Serialize};
+
 use super::epilogue::EpilogueBuffers;
 use super::view::{CACHE_LINE, View};
 use crate::codegen::clif;
@@ -11,7 +13,8 @@ use crate::codegen::vector::{Address, Affine, Builder, Index, Reg};
 use crate::ops::Window;
 
 /// How many output pixels and channel vectors one register tile holds.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Tile {
     /// Output rows.
     pub rows: usize,
@@ -22,7 +25,8 @@ pub struct Tile {
 }
 
 /// Which loop runs outside, within a grid point.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Order {
     /// For each tile of pixels all channels: outputs are written line after line, while the weights stay in the
     /// second-level cache.

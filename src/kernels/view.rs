@@ -132,7 +132,10 @@ impl View {
     /// Together with the dims, equal names mean equal places of all elements.
     pub fn layout(&self) -> String {
         let differing = |canonical: &[usize]| -> String {
-            let axes = (0..self.dims.len()).filter(|&axis| self.dims[axis] > 1);
+            // Windows reach beyond rows and columns, into the border, also where there is one of them.
+            let is_reached = |axis: usize| self.dims.len() == 4 && axis >= 2 && self.strides[axis] > 0;
+            let counts = |axis: &usize| self.dims[*axis] > 1 || is_reached(*axis);
+            let axes = (0..self.dims.len()).filter(counts);
             let differing = axes.filter(|&axis| self.strides[axis] != canonical[axis]);
             differing.map(|axis| format!("{}{}", axis_name(&self.dims, axis), self.strides[axis])).collect()
         };

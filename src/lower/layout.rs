@@ -38,7 +38,7 @@ impl Layout {
             if options.winograd
                 && !layout.is_constant(id)
                 && graph.operands(id).iter().skip(1).take(2).all(|&operand| layout.is_constant(operand))
-                && let Some(plan) = winograd::plan(graph, id, options.target)
+                && let Some(plan) = winograd::plan(graph, id, options)
             {
                 layout.winograd.insert(id, plan);
             }

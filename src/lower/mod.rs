@@ -4,6 +4,7 @@
 //! names weights by the graph's nodes and holds no trained value, so plans are made without weights.
 
 mod arena;
+mod candidates;
 mod concat;
 pub mod gpu;
 mod layout;
@@ -12,6 +13,7 @@ mod packing;
 mod rearrange;
 mod run_time_weights;
 mod tiles;
+mod tuning;
 mod weights;
 mod windows;
 mod winograd;
@@ -21,6 +23,8 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 pub use arena::{ArenaPlan, Lifetime};
+pub use candidates::candidates;
+pub use tuning::{Choice, Tuning, choice, problem};
 pub use weights::{PackSource, PackedArray};
 
 use crate::codegen::target::InstructionSet;
@@ -111,12 +115,14 @@ pub enum LowerError {
 
 /// What a graph is lowered for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LowerOptions {
+pub struct LowerOptions<'a> {
     pub target: InstructionSet,
     /// Whether convolutions may be computed by Winograd's method, which rounds differently from direct convolution.
     pub winograd: bool,
     /// How the weights of those convolutions and dense layers are stored whose speed they decide.
     pub weight_type: WeightType,
+    /// Choices that were measured.
+    pub tuning: &'a Tuning,
 }
 
 /// Lowers a graph.
@@ -128,6 +134,7 @@ pub fn lower(graph: &Graph, options: LowerOptions) -> Result<Plan, LowerError> {
         graph,
         target,
         weight_type: options.weight_type,
+        tuning: options.tuning,
         layout: &layout,
         values: HashMap::new(),
         plan: Plan {
@@ -179,6 +186,7 @@ struct Lowering<'a> {
     graph: &'a Graph,
     target: InstructionSet,
     weight_type: WeightType,
+    tuning: &'a Tuning,
     layout: &'a layout::Layout,
     values: HashMap<NodeId, Value>,
     plan: Plan,

@@ -324,6 +324,7 @@ fn product(
         blocking,
         order: tiles::choose_order(&shape),
     };
+    let kernel = l.tuning.conv(kernel, l.target);
     let packed = kernel.packed_filter(l.lanes());
     let (weights, bias) = pack_filter(l, id, &filter, packed);
     let work = Work {
@@ -391,6 +392,7 @@ fn depthwise(
         columns: tiles::depthwise_columns(width, kernel[1], l.target),
         rows: tiles::rows_of(tiles::STREAMED_ELEMENTS, 2 * channels * width, height),
     };
+    let kernel = l.tuning.depthwise(kernel, l.target);
     let (weights, bias) = pack_depthwise(l, id, own[1], own.get(2).copied());
     let work = Work {
         multiply_adds: kernel.multiply_adds(),
@@ -454,9 +456,13 @@ fn conv_chain(l: &mut Lowering, id: NodeId, chain: &ConvChain, own: &[NodeId]) {
         order: tiles::choose_order(&shape),
         rows,
     };
+    let filter = Filter { weight: pointwise_weight, bias: pointwise_bias, kernel: [1, 1] };
+    let Some(kernel) = l.tuning.chain(kernel.clone(), l.target) else {
+        let own: Vec<NodeId> = [own[0], depthwise_weight].into_iter().chain(depthwise_bias).collect();
+        return separate(l, id, kernel, &own, filter, [x, y], [depthwise_extra, pointwise_extra]);
+    };
     let packed = kernel.packed_filter(l.lanes());
     let depthwise = pack_depthwise(l, id, depthwise_weight, depthwise_bias);
-    let filter = Filter { weight: pointwise_weight, bias: pointwise_bias, kernel: [1, 1] };
     let pointwise = pack_filter(l, id, &filter, packed);
     let extra: Vec<Value> = depthwise_extra.into_iter().chain(pointwise_extra).collect();
     let work = Work {
@@ -471,6 +477,24 @@ fn conv_chain(l: &mut Lowering, id: NodeId, chain: &ConvChain, own: &[NodeId]) {
         .chain([y.binding, Binding::Scratch])
         .collect();
     l.step(id, KernelSpec::Chain(kernel), bindings, work);
+}
+
+/// A pair as two kernels, with a map in the arena between them. `own`: the input, the depthwise weight and bias.
+fn separate(
+    l: &mut Lowering,
+    id: NodeId,
+    pair: ChainKernel,
+    own: &[NodeId],
+    filter: Filter,
+    [x, y]: [Value; 2],
+    [depthwise_extra, pointwise_extra]: [Vec<Value>; 2],
+) {
+    let [n, _, height, width] = y.view.dims[..] else { unreachable!("rank 4") };
+    let view = View::channels_last([n, x.view.dims[1], height, width], [0; 4]).spread();
+    let between = Value { binding: l.buffer(n * view.strides[0], None), view };
+    let ChainKernel { kernel, window, depthwise_epilogue, pointwise_epilogue, .. } = pair;
+    depthwise(l, id, window, kernel, own, x, between.clone(), depthwise_epilogue, depthwise_extra);
+    product(l, id, filter, Window::default(), 1, between, y, pointwise_epilogue, pointwise_extra);
 }
 
 fn dense(l: &mut Lowering, id: NodeId, own: &[NodeId], extra: &[NodeId]) {

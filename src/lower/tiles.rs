@@ -29,9 +29,16 @@ const MEMORY_BOUND_PIXELS: usize = 16;
 
 /// The tile with the fewest cycles over the whole output, remainders included.
 pub fn choose_tile(product: &Product, target: InstructionSet) -> Tile {
-    let lanes = target.lanes();
-    let all_vectors = product.outputs.div_ceil(lanes);
-    let mut best = (f64::INFINITY, Tile { rows: 1, columns: 1, vectors: 1 });
+    best_tiles(product, target, 1)[0]
+}
+
+/// Up to `count` tiles, fewest cycles first.
+///
+/// # Panics
+/// If `count` is 0.
+pub fn best_tiles(product: &Product, target: InstructionSet, count: usize) -> Vec<Tile> {
+    let all_vectors = product.outputs.div_ceil(target.lanes());
+    let mut best: Vec<(f64, Tile)> = Vec::with_capacity(count + 1);
     for vectors in 1..=all_vectors.min(12) {
         for columns in 1..=product.columns.min(16) {
             for rows in 1..=product.rows.min(if columns == product.columns { 8 } else { 1 }) {
@@ -40,17 +47,23 @@ pub fn choose_tile(product: &Product, target: InstructionSet) -> Tile {
                     continue;
                 }
                 let cycles = cycles(product, tile, target);
-                if cycles < best.0 {
-                    best = (cycles, tile);
+                if best.len() < count || cycles < best[count - 1].0 {
+                    let place = best.partition_point(|(fewer, _)| *fewer <= cycles);
+                    best.insert(place, (cycles, tile));
+                    best.truncate(count);
                 }
             }
         }
     }
-    best.1
+    best.into_iter().map(|(_, tile)| tile).collect()
 }
 
 /// Whether accumulators, a row of weights and the broadcast element fit the registers.
-fn fits(tile: Tile, target: InstructionSet) -> bool {
+pub fn fits(tile: Tile, target: InstructionSet) -> bool {
+    let Tile { rows, columns, vectors } = tile;
+    if [rows, columns, vectors].iter().any(|extent| !(1..=64).contains(extent)) {
+        return false;
+    }
     let accumulators = tile.rows * tile.columns * tile.vectors;
     accumulators <= target.accumulators() && accumulators + tile.vectors < target.registers()
 }
@@ -164,11 +177,15 @@ const TRANSFORM_CYCLES: f64 = 4.0;
 /// Bytes of weights that arrive each cycle from beyond the second-level cache, about.
 const WEIGHT_BYTES_PER_CYCLE: f64 = 6.0;
 
+/// Whether there are channels enough for vectors of them to be transformed.
+pub fn suits_winograd(channels: usize, outputs: usize, target: InstructionSet) -> bool {
+    channels.min(outputs) >= target.lanes().min(8)
+}
+
 /// The plan for a 3×3 convolution of stride 1 by Winograd's method, where the model of the core says that it beats
 /// direct convolution by a tenth.
 pub fn choose_winograd(product: &Product, target: InstructionSet) -> Option<WinogradPlan> {
-    let lanes = target.lanes();
-    if product.reduction / 9 < lanes.min(8) || product.outputs < lanes.min(8) {
+    if !suits_winograd(product.reduction / 9, product.outputs, target) {
         return None;
     }
     let plans = Method::ALL.map(|method| winograd_plan(product, method, target));
@@ -177,7 +194,7 @@ pub fn choose_winograd(product: &Product, target: InstructionSet) -> Option<Wino
 }
 
 /// The best plan by one method, and its cycles.
-fn winograd_plan(product: &Product, method: Method, target: InstructionSet) -> (f64, WinogradPlan) {
+pub fn winograd_plan(product: &Product, method: Method, target: InstructionSet) -> (f64, WinogradPlan) {
     let lanes = target.lanes();
     let channels = product.reduction / 9;
     let [tile_rows, columns] =

@@ -2,20 +2,26 @@
 
 use super::operators::{Filter, bindings, implicit_product};
 use super::tiles::{self, WinogradPlan};
-use super::{Lowering, PackSource, Value, Work};
-use crate::codegen::target::InstructionSet;
+use super::tuning::Way;
+use super::{LowerOptions, Lowering, PackSource, Value, Work};
 use crate::graph::{Graph, NodeId};
 use crate::kernels::winograd::{self, Method, WinogradKernel};
 use crate::kernels::{FusedEpilogue, KernelSpec};
 use crate::ops::{Conv, Op, Window};
 
 /// The plan for a node, if it is a convolution for which Winograd's method is defined and pays.
-pub fn plan(graph: &Graph, id: NodeId, target: InstructionSet) -> Option<WinogradPlan> {
+pub fn plan(graph: &Graph, id: NodeId, options: LowerOptions) -> Option<WinogradPlan> {
     let Op::Conv(Conv { window, groups: 1 }) = graph.node(id).op else { return None };
     let operands = graph.operands(id);
     let [_, _, 3, 3] = graph.shape(operands[1]).dims()[..] else { return None };
     if window.stride != [1, 1] || window.dilation != [1, 1] {
         return None;
+    }
+    let target = options.target;
+    match options.tuning.way(graph, id, &window, target) {
+        Some(Way::Direct) => return None,
+        Some(Way::Winograd(plan)) => return Some(plan),
+        None => {}
     }
     let (x, y) = (graph.shape(operands[0]).dims(), graph.shape(id).dims());
     tiles::choose_winograd(&implicit_product([y[2], y[3]], y[1], x[1], [3, 3], &window), target)

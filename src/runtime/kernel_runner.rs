@@ -66,7 +66,6 @@ impl KernelRunner {
         Ok(KernelRunner { launches, _code: code, buffers, _scratch: scratch, tables, threads: team, kernel })
     }
 
-    #[expect(dead_code)]
     pub fn kernel(&self) -> &Kernel {
         &self.kernel
     }

@@ -8,6 +8,8 @@ mod memory;
 mod observe;
 mod threads;
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 pub use executable::{Compiled, Executable, Port, StepInfo, compile};
@@ -20,7 +22,7 @@ use crate::interpreter::EvaluateError;
 use crate::kernels::gpu::gemm::Precision;
 use crate::kernels::product::WeightType;
 use crate::lower::gpu::GpuLowerError;
-use crate::lower::{LowerError, LowerOptions};
+use crate::lower::{LowerError, LowerOptions, Tuning};
 use crate::passes::{self, PassError};
 use crate::tensor::Shape;
 
@@ -42,6 +44,8 @@ pub struct CompileOptions {
     pub precision: Precision,
     /// How many threads a run uses, the caller's included.
     pub threads: usize,
+    /// Choices that were measured on this machine, such as [`TuningFile`](crate::tune::TuningFile) remembers.
+    pub tuning: Arc<Tuning>,
 }
 
 impl Default for CompileOptions {
@@ -56,6 +60,7 @@ impl Default for CompileOptions {
             weight_type: WeightType::F32,
             precision: Precision::F32,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
+            tuning: Arc::default(),
         }
     }
 }
@@ -69,8 +74,9 @@ impl CompileOptions {
     }
 
     /// What of it concerns lowering.
-    pub fn lowering(&self, target: InstructionSet) -> LowerOptions {
-        LowerOptions { target, winograd: self.winograd, weight_type: self.weight_type }
+    pub fn lowering(&self, target: InstructionSet) -> LowerOptions<'_> {
+        let CompileOptions { winograd, weight_type, .. } = *self;
+        LowerOptions { target, winograd, weight_type, tuning: &self.tuning }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The program as a user meets it: what it prints, what it writes, how it exits.
 
 mod answers;
+mod bench_kernel;
 mod compare;
 mod files;
 mod hostile;
@@ -9,4 +10,5 @@ mod models;
 mod profile;
 mod ptx;
 mod support;
+mod tune;
 mod weights;

@@ -1,10 +1,13 @@
 //! The transforms of Winograd's minimal filtering F(m, 3) along one axis: `m` outputs of a filter of three from `m + 2`
 //! inputs with `m + 2` multiplications.
 
+use serde::{Deserialize, Serialize};
+
 use crate::codegen::vector::{Builder, Reg};
 
 /// F(m, 3).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Transform {
     /// F(2, 3), with interpolation points 0, ±1.
     F2,
@@ -19,7 +22,8 @@ const MOST_INPUTS: usize = 6;
 const MOST_PRODUCTS: usize = MOST_INPUTS * MOST_INPUTS;
 
 /// A method for both axes: `F(rows × columns, 3×3)`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Method {
     pub rows: Transform,
     pub columns: Transform,

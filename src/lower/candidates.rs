@@ -1,0 +1,136 @@
+//! The ways of computing a problem that are worth measuring: what the cost model ranks best, and its neighbours.
+
+use super::operators::implicit_product;
+use super::tiles::{self, Product, WinogradPlan};
+use super::tuning::{Choice, choice};
+use crate::codegen::target::InstructionSet;
+use crate::kernels::conv::{Blocking, ConvKernel};
+use crate::kernels::product::{Order, Tile};
+use crate::kernels::winograd::Method;
+use crate::kernels::{KernelSpec, View};
+use crate::ops::Window;
+
+/// Register tiles that are tried for a problem.
+const TILES: usize = 4;
+
+/// Other ways of computing what a kernel computes, most promising first; `winograd` allows Winograd's method.
+pub fn candidates(spec: &KernelSpec, target: InstructionSet, winograd: bool) -> Vec<Choice> {
+    let mut found = match spec {
+        KernelSpec::Conv(kernel) => conv(kernel, target, winograd),
+        KernelSpec::Winograd(kernel) => {
+            let (x, y, window) = (&kernel.x, &kernel.y, &kernel.window);
+            let product = product(x, y, [3, 3], window, 1);
+            let mut found = by_winograd(&product, target);
+            found.insert(0, direct(&product, tiles::choose_tile(&product, target), target, y.dims[0]));
+            found
+        }
+        KernelSpec::Depthwise(kernel) => {
+            let height = kernel.y.dims[2];
+            let columns = [
+                kernel.columns + 2,
+                kernel.columns + 1,
+                kernel.columns.saturating_sub(1),
+                kernel.columns / 2,
+            ];
+            let rows = around(kernel.rows, height).map(|rows| (kernel.columns, rows));
+            let found = columns.into_iter().map(|columns| (columns, kernel.rows)).chain(rows);
+            found.map(|(columns, rows)| Choice::Depthwise { columns, rows }).collect()
+        }
+        KernelSpec::Chain(kernel) => {
+            let window = Window::default();
+            let [_, outputs, height, width] = kernel.y.dims[..] else { unreachable!("rank 4") };
+            let of = |rows| implicit_product([rows, width], outputs, kernel.x.dims[1], [1, 1], &window);
+            let fused = |columns, tile, order, rows| Choice::Fused { columns, tile, order, rows };
+            let mut found = vec![Choice::Separate];
+            for rows in around(kernel.rows, height) {
+                let tile = tiles::choose_tile(&of(rows), target);
+                found.push(fused(kernel.columns, tile, kernel.order, rows));
+            }
+            found.push(fused(kernel.columns, kernel.tile, other(kernel.order), kernel.rows));
+            for tile in tiles::best_tiles(&of(kernel.rows), target, TILES) {
+                found.push(fused(kernel.columns, tile, kernel.order, kernel.rows));
+            }
+            for columns in [kernel.columns + 1, kernel.columns / 2] {
+                found.push(fused(columns, kernel.tile, kernel.order, kernel.rows));
+            }
+            found
+        }
+        _ => Vec::new(),
+    };
+    let own = choice(spec);
+    let mut seen = Vec::new();
+    found.retain(|candidate| {
+        let is_new = Some(*candidate) != own && candidate.is_sane(target) && !seen.contains(candidate);
+        seen.push(*candidate);
+        is_new
+    });
+    found
+}
+
+fn product(x: &View, y: &View, kernel: [usize; 2], window: &Window, groups: usize) -> Product {
+    implicit_product([y.dims[2], y.dims[3]], y.dims[1] / groups, x.dims[1] / groups, kernel, window)
+}
+
+/// Half, double and four times as many.
+fn around(rows: usize, most: usize) -> impl Iterator<Item = usize> {
+    [2 * rows, rows.div_ceil(2), 4 * rows].into_iter().map(move |rows| rows.clamp(1, most))
+}
+
+fn other(order: Order) -> Order {
+    match order {
+        Order::Pixels => Order::Panels,
+        Order::Panels => Order::Pixels,
+    }
+}
+
+/// A tile with the blocking and order that the model gives it.
+fn direct(product: &Product, tile: Tile, target: InstructionSet, images: usize) -> Choice {
+    let blocking = tiles::choose_blocking(product, tile, target, images);
+    Choice::Direct { tile, blocking, order: tiles::choose_order(product) }
+}
+
+fn conv(kernel: &ConvKernel, target: InstructionSet, winograd: bool) -> Vec<Choice> {
+    let ConvKernel { x, y, window, groups, tile, blocking, order, .. } = kernel;
+    let images = if *groups > 1 { *groups } else { y.dims[0] };
+    let product = product(x, y, kernel.kernel, window, *groups);
+    let mut found = Vec::new();
+    let is_winograd = kernel.kernel == [3, 3] && window.stride == [1, 1] && window.dilation == [1, 1];
+    if winograd && is_winograd && *groups == 1 {
+        found.extend(by_winograd(&product, target).into_iter().take(Method::ALL.len()));
+    }
+    let best = tiles::best_tiles(&product, target, TILES);
+    found.extend(best.into_iter().map(|tile| direct(&product, tile, target, images)));
+    let with = |blocking, order| Choice::Direct { tile: *tile, blocking, order };
+    found.push(with(*blocking, other(*order)));
+    let extent = if product.rows > 1 { product.rows } else { product.columns };
+    for pixels in around(blocking.pixels, extent) {
+        found.push(with(Blocking { pixels, ..*blocking }, *order));
+    }
+    let panel = tile.vectors * target.lanes();
+    for parts in [2, 4] {
+        let channels = product.outputs.div_ceil(parts).next_multiple_of(panel);
+        found.push(with(Blocking { channels, ..*blocking }, *order));
+    }
+    found
+}
+
+/// Winograd's methods, each as the model cuts it and with other blocks.
+fn by_winograd(product: &Product, target: InstructionSet) -> Vec<Choice> {
+    if !tiles::suits_winograd(product.reduction / 9, product.outputs, target) {
+        return Vec::new();
+    }
+    let plans = Method::ALL.map(|method| tiles::winograd_plan(product, method, target).1);
+    let choice =
+        |WinogradPlan { method, tile, rows, channels }| Choice::Winograd { method, tile, rows, channels };
+    let mut found: Vec<Choice> = plans.map(choice).to_vec();
+    for plan in plans {
+        let panel = plan.tile.vectors * target.lanes();
+        let tile_rows = product.rows.div_ceil(plan.method.rows.outputs());
+        found.extend(around(plan.rows, tile_rows).take(2).map(|rows| choice(WinogradPlan { rows, ..plan })));
+        for parts in [1, 2] {
+            let channels = product.outputs.div_ceil(parts).next_multiple_of(panel);
+            found.push(choice(WinogradPlan { channels, ..plan }));
+        }
+    }
+    found
+}

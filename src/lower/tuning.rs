@@ -1,0 +1,198 @@
+//! Choices of kernels that were measured rather than modelled, as data.
+//!
+//! A choice belongs to a problem: a convolution's geometry, or a fused pair's. Where lowering meets the problem it
+//! makes the choice, if that fits; everything else is the cost model's.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::tiles::{self, WinogradPlan};
+use crate::codegen::target::InstructionSet;
+use crate::graph::{Graph, NodeId};
+use crate::kernels::chain::ChainKernel;
+use crate::kernels::conv::{Blocking, ConvKernel, geometry};
+use crate::kernels::depthwise::DepthwiseKernel;
+use crate::kernels::product::{Order, Tile, WeightType};
+use crate::kernels::winograd;
+use crate::kernels::{KernelSpec, View};
+use crate::ops::Window;
+
+/// How a problem is computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "algorithm", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Choice {
+    /// An implicit matrix product.
+    Direct { tile: Tile, blocking: Blocking, order: Order },
+    /// Winograd's method: the products' tile, rows of tiles and output channels of a block.
+    Winograd { method: winograd::Method, tile: Tile, rows: usize, channels: usize },
+    /// Neighbouring pixels computed together, and rows of a block.
+    Depthwise { columns: usize, rows: usize },
+    /// A pair as one kernel: neighbouring depthwise pixels, the pointwise tile and order, rows of a block.
+    Fused { columns: usize, tile: Tile, order: Order, rows: usize },
+    /// A pair as two kernels.
+    Separate,
+}
+
+/// The choices of one machine, by problem.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Tuning(pub BTreeMap<String, Choice>);
+
+/// The most neighbouring pixels that a depthwise kernel computes together.
+const MOST_COLUMNS: usize = 16;
+
+impl Choice {
+    /// Whether the choice makes code for a machine's registers, whatever the problem.
+    pub fn is_sane(&self, target: InstructionSet) -> bool {
+        let columns_fit = |columns: usize| (1..=MOST_COLUMNS).contains(&columns);
+        match *self {
+            Choice::Direct { tile, blocking, .. } => {
+                tiles::fits(tile, target) && blocking.pixels > 0 && blocking.channels > 0
+            }
+            Choice::Winograd { tile, rows, channels, .. } => {
+                tile.rows == 1 && tiles::fits(tile, target) && rows > 0 && channels > 0
+            }
+            Choice::Depthwise { columns, rows } => columns_fit(columns) && rows > 0,
+            Choice::Fused { columns, tile, rows, .. } => {
+                columns_fit(columns) && tiles::fits(tile, target) && rows > 0
+            }
+            Choice::Separate => true,
+        }
+    }
+}
+
+/// The problem that a kernel solves, if there is more than one way to.
+pub fn problem(spec: &KernelSpec) -> Option<String> {
+    Some(match spec {
+        KernelSpec::Conv(kernel) => conv_problem(kernel),
+        KernelSpec::Winograd(kernel) => {
+            format!("conv_{}", geometry(&kernel.x, &kernel.y, [3, 3], &kernel.window, 1))
+        }
+        KernelSpec::Depthwise(kernel) => depthwise_problem(kernel),
+        KernelSpec::Chain(kernel) => chain_problem(kernel),
+        _ => return None,
+    })
+}
+
+/// The choice that a kernel makes.
+pub fn choice(spec: &KernelSpec) -> Option<Choice> {
+    Some(match spec {
+        KernelSpec::Conv(kernel) => {
+            Choice::Direct { tile: kernel.tile, blocking: kernel.blocking, order: kernel.order }
+        }
+        KernelSpec::Winograd(kernel) => {
+            let winograd::WinogradKernel { method, tile, rows, channels, .. } = *kernel;
+            Choice::Winograd { method, tile, rows, channels }
+        }
+        KernelSpec::Depthwise(kernel) => Choice::Depthwise { columns: kernel.columns, rows: kernel.rows },
+        KernelSpec::Chain(kernel) => Choice::Fused {
+            columns: kernel.columns,
+            tile: kernel.tile,
+            order: kernel.order,
+            rows: kernel.rows,
+        },
+        _ => return None,
+    })
+}
+
+fn conv_problem(kernel: &ConvKernel) -> String {
+    let weights = match kernel.weight_type {
+        WeightType::F32 => "",
+        WeightType::F16 => "_f16",
+    };
+    let shape = geometry(&kernel.x, &kernel.y, kernel.kernel, &kernel.window, kernel.groups);
+    format!("conv_{shape}{weights}")
+}
+
+fn depthwise_problem(kernel: &DepthwiseKernel) -> String {
+    let groups = kernel.x.dims[1];
+    format!("depthwise_{}", geometry(&kernel.x, &kernel.y, kernel.kernel, &kernel.window, groups))
+}
+
+fn chain_problem(kernel: &ChainKernel) -> String {
+    format!("depthwise_pointwise_{}", geometry(&kernel.x, &kernel.y, kernel.kernel, &kernel.window, 1))
+}
+
+/// What a tuning says of a 3×3 convolution of stride 1.
+pub(super) enum Way {
+    Direct,
+    Winograd(WinogradPlan),
+}
+
+impl Tuning {
+    fn get(&self, problem: &str, target: InstructionSet) -> Option<Choice> {
+        self.0.get(problem).copied().filter(|choice| choice.is_sane(target))
+    }
+
+    /// How to compute a 3×3 convolution of stride 1 and one group.
+    pub(super) fn way(
+        &self,
+        graph: &Graph,
+        id: NodeId,
+        window: &Window,
+        target: InstructionSet,
+    ) -> Option<Way> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let view = |id: NodeId| {
+            let (n, c, h, w) = graph.shape(id).nchw()?;
+            Some(View::channels_last([n, c, h, w], [0; 4]))
+        };
+        let (x, y) = (view(graph.operands(id)[0])?, view(id)?);
+        match self.get(&format!("conv_{}", geometry(&x, &y, [3, 3], window, 1)), target)? {
+            Choice::Direct { .. } => Some(Way::Direct),
+            Choice::Winograd { method, tile, rows, channels }
+                if tiles::suits_winograd(x.dims[1], y.dims[1], target) =>
+            {
+                let whole_panels = channels.is_multiple_of(tile.vectors * target.lanes());
+                let rows = rows.min(y.dims[2].div_ceil(method.rows.outputs()));
+                let plan = WinogradPlan { method, tile, rows, channels };
+                (whole_panels || channels >= y.dims[1]).then_some(Way::Winograd(plan))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn conv(&self, kernel: ConvKernel, target: InstructionSet) -> ConvKernel {
+        if self.0.is_empty() {
+            return kernel;
+        }
+        let outputs = kernel.y.dims[1] / kernel.groups;
+        match self.get(&conv_problem(&kernel), target) {
+            Some(Choice::Direct { tile, blocking, order })
+                if blocking.channels.is_multiple_of(tile.vectors * target.lanes())
+                    || blocking.channels >= outputs =>
+            {
+                ConvKernel { tile, blocking, order, ..kernel }
+            }
+            _ => kernel,
+        }
+    }
+
+    pub(super) fn depthwise(&self, kernel: DepthwiseKernel, target: InstructionSet) -> DepthwiseKernel {
+        if self.0.is_empty() {
+            return kernel;
+        }
+        match self.get(&depthwise_problem(&kernel), target) {
+            Some(Choice::Depthwise { columns, rows }) => DepthwiseKernel { columns, rows, ..kernel },
+            _ => kernel,
+        }
+    }
+
+    /// The kernel of a pair; none where it is to be two.
+    pub(super) fn chain(&self, kernel: ChainKernel, target: InstructionSet) -> Option<ChainKernel> {
+        if self.0.is_empty() {
+            return Some(kernel);
+        }
+        match self.get(&chain_problem(&kernel), target) {
+            Some(Choice::Separate) => None,
+            Some(Choice::Fused { columns, tile, order, rows }) => {
+                let rows = rows.min(kernel.y.dims[2]);
+                Some(ChainKernel { columns, tile, order, rows, ..kernel })
+            }
+            _ => Some(kernel),
+        }
+    }
+}
