@@ -130,21 +130,10 @@ impl Emitter<'_> {
 
     fn repeat(&mut self, index: Index, body: &[Stmt]) {
         let extent = self.kernel.extents[index.0];
-        if extent == 0 {
-            return;
-        }
         let plans = PointerPlan::for_loop(index, body, &self.scope);
         for plan in &plans {
             let start = self.pointer(&plan.start);
             self.set_pointer(plan.pointer.clone(), start);
-        }
-        if extent == 1 {
-            let zero = self.b.ins().iconst(types::I64, 0);
-            self.counters.insert(index, zero);
-            self.scope.push(index);
-            self.block(body);
-            self.scope.pop();
-            return;
         }
         let head = self.b.create_block();
         let after = self.b.create_block();

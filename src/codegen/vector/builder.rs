@@ -1,7 +1,7 @@
 //! Writing kernels: a builder whose calls read like the loop nest they make.
 
 use super::{
-    Access, Address, Affine, Binary, Buffer, BufferId, GRID_RANK, Index, Inst, Kernel, Reg, Stmt, Unary,
+    Access, Address, Affine, Binary, Buffer, BufferId, GRID_RANK, Index, Inst, Kernel, Reg, Stmt, Unary, ZERO,
 };
 
 /// Builds a [`Kernel`] statement by statement.
@@ -19,7 +19,7 @@ impl Builder {
                 name: name.into(),
                 lanes,
                 buffers: Vec::new(),
-                extents: vec![1; GRID_RANK],
+                extents: vec![1; GRID_RANK + 1],
                 registers: 0,
                 body: Vec::new(),
             },
@@ -49,10 +49,19 @@ impl Builder {
         if extent == 0 {
             return;
         }
+        if extent == 1 {
+            return body(self, ZERO);
+        }
         let index = Index(self.kernel.extents.len());
         self.kernel.extents.push(extent);
         let body = self.block(|k| body(k, index));
         self.push(Stmt::Loop { index, body });
+    }
+
+    /// An address without the indices that are always zero, so that equal addresses are written alike.
+    fn reduced(&self, mut at: Address) -> Address {
+        at.terms.retain(|(index, _)| self.kernel.extents[index.0] > 1);
+        at
     }
 
     /// Code for `index < below` and for the rest. A branch that the extent of `index` rules out makes no code.
@@ -104,15 +113,18 @@ impl Builder {
 
     /// The first `lanes` elements; zeros in the other lanes.
     pub fn load_lanes(&mut self, at: Address, lanes: usize) -> Reg {
+        let at = self.reduced(at);
         self.define(|dst| Inst::Load { dst, at, lanes })
     }
 
     /// A full vector of `f16` values, two in each element of the buffer.
     pub fn load_half(&mut self, at: Address) -> Reg {
+        let at = self.reduced(at);
         self.define(|dst| Inst::LoadHalf { dst, at })
     }
 
     pub fn broadcast(&mut self, at: Address) -> Reg {
+        let at = self.reduced(at);
         self.define(|dst| Inst::Broadcast { dst, at })
     }
 
@@ -194,10 +206,12 @@ impl Builder {
 
     /// The first `lanes` lanes.
     pub fn store_lanes(&mut self, src: Reg, at: Address, lanes: usize) {
+        let at = self.reduced(at);
         self.push(Stmt::Inst(Inst::Store { src, at, lanes }));
     }
 
     pub fn prefetch(&mut self, at: Address) {
+        let at = self.reduced(at);
         self.push(Stmt::Inst(Inst::Prefetch { at }));
     }
 

@@ -25,7 +25,7 @@ pub struct Kernel {
     /// Elements per vector register.
     pub lanes: usize,
     pub buffers: Vec<Buffer>,
-    /// The extent of each [`Index`]: the first three are the grid.
+    /// The extent of each [`Index`]: the first three are the grid, the next is of loops that run once.
     pub extents: Vec<usize>,
     /// How many registers there are.
     pub registers: usize,
@@ -60,6 +60,9 @@ pub struct Index(pub usize);
 
 /// How many grid coordinates every kernel has.
 pub const GRID_RANK: usize = 3;
+
+/// The index of every loop that runs once: zero, and in no address.
+const ZERO: Index = Index(GRID_RANK);
 
 /// Names a vector register: a variable that may be assigned more than once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -1,6 +1,7 @@
 //! What holds for every kernel that reaches an emitter.
 //!
-//! 1. Indices are used only inside their loop (grid coordinates everywhere); every index has one loop.
+//! 1. Indices are used only inside their loop (grid coordinates everywhere); every index has one loop,
+//!    which runs at least twice.
 //! 2. A register is read only where an assignment dominates the read.
 //! 3. Loads, stores and broadcasts touch only elements inside their buffer, for every value that the indices
 //!    can take there. Shapes are static, so this is proven once, and generated code needs no checks.
@@ -57,6 +58,9 @@ impl Verifier<'_> {
                 let extent = *self.kernel.extents.get(index.0).ok_or(format!("{index:?} is not declared"))?;
                 if self.ranges[index.0].is_some() {
                     return Err(format!("{index:?} is already in use"));
+                }
+                if extent < 2 {
+                    return Err(format!("the loop over {index:?} runs {extent} times"));
                 }
                 self.ranges[index.0] = Some((0, extent));
                 let result = self.scoped(body);
@@ -122,7 +126,7 @@ impl Verifier<'_> {
         }
         if low < 0 || high + lanes as i128 > buffer.elements as i128 {
             return Err(format!(
-                "{access:?} of elements {low} to {} of '{}', which has {}, at {at:?}",
+                "{access:?} of elements {low} to {} of '{}', which has {}",
                 high + lanes as i128 - 1,
                 buffer.name,
                 buffer.elements

@@ -9,7 +9,7 @@ use super::isa::Isa;
 use super::scalars::{Home, SCRATCH, Scalar, Scalars};
 use super::steps::{Step, flatten};
 use super::vectors::Vectors;
-use super::{EmitError, Width, folding, scalars, steps, vectors};
+use super::{EmitError, Width, folding, scalars, vectors};
 use crate::codegen::vector::{Address, Index, Inst, Kernel, Pointer};
 
 /// Bytes per element.
@@ -32,7 +32,7 @@ pub fn emit(kernel: &Kernel, width: Width) -> Result<Vec<u8>, EmitError> {
     }
     let steps = flatten(kernel);
     let folded = folding::fold(&steps, kernel, width);
-    let scalars = scalars::place(&steps, kernel, &folded);
+    let scalars = scalars::place(&steps, &folded);
     let vectors = vectors::place(&steps, kernel, &folded, width);
     let stack = SCALAR * scalars.slots + width.lanes() * ELEMENT as usize * vectors.slots;
     if stack > STACK_LIMIT {
@@ -215,7 +215,7 @@ impl Function<'_> {
 
     /// The memory at an address. Valid until the scratch register is used again.
     pub fn address(&mut self, at: &Address, broadcast: bool) -> MemoryOperand {
-        let pointer = self.pointer(&steps::pointer(at, self.kernel));
+        let pointer = self.pointer(&Pointer::of(at));
         let base = self.in_register(pointer);
         memory(base, at.offset * ELEMENT, broadcast)
     }

@@ -7,8 +7,8 @@ use iced_x86::Register;
 use super::folding::Folded;
 use super::linear_scan::{Request, allocate};
 use super::liveness::{Lives, reads, writes};
-use super::steps::{Step, pointer};
-use crate::codegen::vector::{GRID_RANK, Index, Kernel, Pointer, Reg};
+use super::steps::Step;
+use crate::codegen::vector::{GRID_RANK, Index, Pointer, Reg};
 
 /// The register that code may use at any time, and nothing lives in.
 pub const SCRATCH: Register = Register::RAX;
@@ -102,7 +102,7 @@ impl Scalars {
 }
 
 /// Finds a home for every scalar of the steps.
-pub fn place(steps: &[Step<'_>], kernel: &Kernel, folded: &HashMap<Reg, Folded<'_>>) -> Scalars {
+pub fn place(steps: &[Step<'_>], folded: &HashMap<Reg, Folded<'_>>) -> Scalars {
     let mut lives = Lives::new();
     let mut asked = HashSet::new();
     let mut starts: HashMap<&Pointer, &Pointer> = HashMap::new();
@@ -141,7 +141,7 @@ pub fn place(steps: &[Step<'_>], kernel: &Kernel, folded: &HashMap<Reg, Folded<'
                 let sources = inst.sources();
                 let others = sources.iter().filter_map(|reg| folded.get(reg)).map(|folded| folded.at);
                 for address in own.into_iter().chain(others) {
-                    lives.touch(&Scalar::Pointer(pointer(address, kernel)), read);
+                    lives.touch(&Scalar::Pointer(Pointer::of(address)), read);
                 }
             }
             Step::Else { .. } | Step::EndIf => {}

@@ -1,8 +1,6 @@
 //! A kernel as a flat list of steps, in the order of the code, with the pointers' arithmetic spelled out.
 
-use crate::codegen::vector::{
-    Address, GRID_RANK, Index, Inst, Kernel, Pointer, PointerPlan, Stmt, visit_addresses,
-};
+use crate::codegen::vector::{GRID_RANK, Index, Inst, Kernel, Pointer, PointerPlan, Stmt, visit_addresses};
 
 /// One step of a kernel. Positions are indices into the list of steps.
 #[derive(Clone, PartialEq, Debug)]
@@ -43,8 +41,7 @@ pub enum Step<'k> {
     EndIf,
 }
 
-/// The steps of a kernel. Loops over nothing, the frames of loops that run once, and branches that extents decide
-/// make none.
+/// The steps of a kernel.
 pub fn flatten(kernel: &Kernel) -> Vec<Step<'_>> {
     let mut flattener = Flattener { kernel, steps: Vec::new(), scope: (0..GRID_RANK).map(Index).collect() };
     flattener.entry();
@@ -62,7 +59,7 @@ struct Flattener<'k> {
 impl<'k> Flattener<'k> {
     fn entry(&mut self) {
         visit_addresses(&self.kernel.body, &mut |address| {
-            let mut pointer = pointer(address, self.kernel);
+            let mut pointer = Pointer::of(address);
             pointer.terms.retain(|term| term.0.0 < GRID_RANK);
             let step = Step::Base(pointer);
             if !self.steps.contains(&step) {
@@ -82,51 +79,23 @@ impl<'k> Flattener<'k> {
     }
 
     fn repeat(&mut self, index: Index, body: &'k [Stmt]) {
-        match self.kernel.extents[index.0] {
-            0 => {}
-            1 => self.scoped(index, body),
-            _ => {
-                let plans = self.plans(index, body);
-                for plan in &plans {
-                    self.steps.push(Step::Start { to: plan.pointer.clone(), from: plan.start.clone() });
-                }
-                let enter = self.steps.len();
-                self.steps.push(Step::Enter { index, exit: enter });
-                self.scoped(index, body);
-                for plan in plans {
-                    self.steps.push(Step::Advance { pointer: plan.pointer, stride: plan.stride });
-                }
-                self.steps[enter] = Step::Enter { index, exit: self.steps.len() };
-                self.steps.push(Step::Exit { index, enter });
-            }
+        let plans = PointerPlan::for_loop(index, body, &self.scope);
+        for plan in &plans {
+            self.steps.push(Step::Start { to: plan.pointer.clone(), from: plan.start.clone() });
         }
-    }
-
-    fn scoped(&mut self, index: Index, body: &'k [Stmt]) {
+        let enter = self.steps.len();
+        self.steps.push(Step::Enter { index, exit: enter });
         self.scope.push(index);
         self.block(body);
         self.scope.pop();
-    }
-
-    fn plans(&self, index: Index, body: &[Stmt]) -> Vec<PointerPlan> {
-        let mut plans: Vec<PointerPlan> = Vec::new();
-        for mut plan in PointerPlan::for_loop(index, body, &self.scope) {
-            plan.pointer = without_constants(plan.pointer, self.kernel);
-            plan.start = without_constants(plan.start, self.kernel);
-            if !plans.contains(&plan) {
-                plans.push(plan);
-            }
+        for plan in plans {
+            self.steps.push(Step::Advance { pointer: plan.pointer, stride: plan.stride });
         }
-        plans
+        self.steps[enter] = Step::Enter { index, exit: self.steps.len() };
+        self.steps.push(Step::Exit { index, enter });
     }
 
     fn branch(&mut self, index: Index, below: usize, then: &'k [Stmt], otherwise: &'k [Stmt]) {
-        if below >= self.kernel.extents[index.0] {
-            return self.block(then);
-        }
-        if below == 0 {
-            return self.block(otherwise);
-        }
         let head = self.steps.len();
         self.steps.push(Step::EndIf);
         self.block(then);
@@ -137,15 +106,4 @@ impl<'k> Flattener<'k> {
         self.steps[middle] = Step::Else { end: self.steps.len() };
         self.steps.push(Step::EndIf);
     }
-}
-
-/// The pointer to an address, apart from the address's offset.
-pub fn pointer(address: &Address, kernel: &Kernel) -> Pointer {
-    without_constants(Pointer::of(address), kernel)
-}
-
-/// The pointer without the terms of indices that are always zero.
-fn without_constants(mut pointer: Pointer, kernel: &Kernel) -> Pointer {
-    pointer.terms.retain(|term| kernel.extents[term.0.0] > 1);
-    pointer
 }
