@@ -344,7 +344,7 @@ impl CompileArgs {
         };
         // An instruction set that is not there is reported where it is used.
         let Ok(isa) = options.isa.resolve() else { return Ok(Tuning::default()) };
-        Ok(file.tuning(&cpu_name(), isa, options.threads))
+        Ok(file.tuning(&cpu_name(), isa))
     }
 
     /// The options without any choices that were measured.

@@ -21,8 +21,8 @@ use crate::tune::{Report, TuningFile, tune};
 /// Measures the best few ways to compute each layer, and remembers the fastest for later compilations
 ///
 /// Tiles, blocks, the order of loops, Winograd's method or direct convolution, fused pairs or two kernels: each
-/// candidate runs in turns with what the cost model chose. 'run', 'bench' and 'profile' then take what was found, for
-/// this processor, instruction set and number of threads; '--tuning none' leaves it out.
+/// candidate runs in turns with what the cost model chose. 'run', 'bench' and 'profile' then take what was found, on
+/// this processor and with this instruction set, for any number of threads; '--tuning none' leaves it out.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -61,7 +61,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         bar.set((1000.0 * done) as u64);
     })?;
     drop(bar);
-    let tuning = file.tuning_mut(&cpu_name(), isa, options.threads);
+    let tuning = file.tuning_mut(&cpu_name(), isa);
     for problem in &report.problems {
         tuning.0.remove(&problem.name);
     }

@@ -13,6 +13,7 @@ use half::f16;
 
 use crate::Error;
 use crate::codegen::target::InstructionSet;
+use crate::codegen::vector;
 use crate::graph::NodeId;
 use crate::interpreter;
 use crate::kernels::product::WeightType;
@@ -46,9 +47,12 @@ impl Trial {
     /// Where the kernel cannot be compiled for `isa`, or does not fit its own arrays.
     pub fn new(spec: &KernelSpec, isa: InstructionSet, threads: usize) -> Result<Self, Error> {
         let lanes = isa.lanes();
-        let layer = Layer::of(spec, lanes)
-            .map_err(|problem| Error::input(format!("'{}' cannot be run alone: {problem}", spec.name())))?;
-        let mut runner = KernelRunner::new(spec.build(lanes), isa, threads)?;
+        let refuse = |problem| Error::input(format!("'{}' cannot be run alone: {problem}", spec.name()));
+        let layer = Layer::of(spec, lanes).map_err(refuse)?;
+        let kernel = spec.build(lanes);
+        // What a name says of layouts and padding need not go together.
+        vector::verify(&kernel).map_err(|error| refuse(error.problem))?;
+        let mut runner = KernelRunner::new(kernel, isa, threads)?;
         assert_eq!(layer.buffers.len(), runner.kernel().buffers.len(), "{}", spec.name());
         let weights = stored(weights::random(&layer.graph, 0), spec);
         let packed: Vec<NodeId> = layer.sources().flat_map(|source| source.nodes()).collect();

@@ -19,13 +19,13 @@ pub struct TuningFile {
     machines: Vec<Entry>,
 }
 
-/// What was measured on one processor with one instruction set and number of threads.
+/// What was measured on one processor with one instruction set. Choices decide how sums are rounded, so they hold for
+/// every number of threads: answers stay the same whatever it is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
     cpu: String,
     isa: InstructionSet,
-    threads: usize,
     problems: Tuning,
 }
 
@@ -95,17 +95,17 @@ impl TuningFile {
     }
 
     /// The choices for a machine; none if it was not tuned.
-    pub fn tuning(&self, cpu: &str, isa: InstructionSet, threads: usize) -> Tuning {
-        let entry = self.machines.iter().find(|entry| entry.is_of(cpu, isa, threads));
+    pub fn tuning(&self, cpu: &str, isa: InstructionSet) -> Tuning {
+        let entry = self.machines.iter().find(|entry| entry.is_of(cpu, isa));
         entry.map(|entry| entry.problems.clone()).unwrap_or_default()
     }
 
     /// The choices for a machine, to be changed.
-    pub fn tuning_mut(&mut self, cpu: &str, isa: InstructionSet, threads: usize) -> &mut Tuning {
-        let at = self.machines.iter().position(|entry| entry.is_of(cpu, isa, threads));
+    pub fn tuning_mut(&mut self, cpu: &str, isa: InstructionSet) -> &mut Tuning {
+        let at = self.machines.iter().position(|entry| entry.is_of(cpu, isa));
         let at = at.unwrap_or_else(|| {
             let cpu = cpu.to_owned();
-            self.machines.push(Entry { cpu, isa, threads, problems: Tuning::default() });
+            self.machines.push(Entry { cpu, isa, problems: Tuning::default() });
             self.machines.len() - 1
         });
         &mut self.machines[at].problems
@@ -122,8 +122,8 @@ impl TuningFile {
 }
 
 impl Entry {
-    fn is_of(&self, cpu: &str, isa: InstructionSet, threads: usize) -> bool {
-        self.cpu == cpu && self.isa == isa && self.threads == threads
+    fn is_of(&self, cpu: &str, isa: InstructionSet) -> bool {
+        self.cpu == cpu && self.isa == isa
     }
 }
 

@@ -25,11 +25,11 @@ fn odd_choices() -> Value {
     })
 }
 
-/// A tuning file for this machine, baseline code and two numbers of threads.
+/// A tuning file for baseline code on this machine.
 fn tuning_file(choices: &Value) -> Value {
     let machine = kiln("machine --isa baseline --threads 1 --json").json()[0].clone();
-    let entry = |threads: usize| json!({"cpu": machine["cpu"], "isa": "baseline", "threads": threads, "problems": choices});
-    json!({"version": machine["version"], "machines": [entry(1), entry(3)]})
+    let entry = json!({"cpu": machine["cpu"], "isa": "baseline", "problems": choices});
+    json!({"version": machine["version"], "machines": [entry]})
 }
 
 fn workspace() -> Workspace {
@@ -92,9 +92,12 @@ fn choices_come_from_the_cache_or_from_the_file_that_is_named() {
     workspace.write("cache/kiln/tuning.json", &file);
     assert_eq!(kernels(kiln_cached(&workspace, PROFILE)), named);
     assert_eq!(kernels(kiln_cached(&workspace, &format!("{PROFILE} --tuning none"))), untuned);
-    // Of another instruction set's or number of threads' choices nothing is taken.
     let two = PROFILE.replace("--threads 1", "--threads 2");
-    assert_eq!(kernels(kiln_cached(&workspace, &two)), untuned);
+    assert_eq!(kernels(kiln_cached(&workspace, &two)), named, "whatever the number of threads");
+    // Of another processor's choices nothing is taken.
+    let elsewhere = file.replace("\"cpu\":\"", "\"cpu\":\"another ");
+    workspace.write("cache/kiln/tuning.json", &elsewhere);
+    assert_eq!(kernels(kiln_cached(&workspace, PROFILE)), untuned);
 }
 
 #[test]

@@ -295,7 +295,8 @@ impl Builder {
             return Some(self.running_batch_norm(x));
         }
         let inputs = [x, self.uniform([c], 0.5, 1.5), self.uniform([c], -0.5, 0.5)];
-        Some(self.add(BatchNorm { epsilon: 1e-2, statistics: Statistics::Batch }, &inputs))
+        // So does a small epsilon where all elements are equal.
+        Some(self.add(BatchNorm { epsilon: 0.5, statistics: Statistics::Batch }, &inputs))
     }
 
     fn scale_shift(&mut self, x: NodeId) -> Option<NodeId> {

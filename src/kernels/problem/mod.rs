@@ -38,7 +38,7 @@ mod tests {
             "conv_g2mb4ic48ih27iw27oc256oh23ow23kh5kw5ph2pw2dh2dw2_t1x4x2_b4x128",
             "conv_ic8ih9iw9oc8oh5ow5kh3kw3sh2sw2ph0pw0pb2pr2_t1x1x1_b1x8_nhwch88_nhwc",
             "conv_ic9216ih1iw1oc4096oh1ow1kh1kw1_f16_relu_t1x1x8_b1x128",
-            "conv_ic64ih1iw3136oc256oh1ow3136kh1kw1_scaleshift_add.nhwch14848w256+16_relu_t1x14x2_b56x256_px",
+            "conv_ic64ih1iw3136oc256oh1ow3136kh1kw1_scaleshift_add.nhwch14848+16_relu_t1x14x2_b56x256_px",
             "winograd2x2_ic16ih8iw8oc16oh8ow8kh3kw3ph1pw1_t4x1_b2x16",
             "winograd4x4_ic64ih56iw56oc64oh56ow56kh3kw3ph1pw1_add_clip-inf:6.5_t8x4_b2x64_px_nhwch3776+3840_nhwc",
             "depthwise_g32ic32ih112iw112oc32oh112ow112kh3kw3ph1pw1_relu6_t8_b16_nhwch3648+3680_nhwc",
@@ -55,7 +55,7 @@ mod tests {
             "copy_n1c3h224w224_nchw_nchwc51076h226+227",
             "add_a2b3_denseb0_dense_dense_hard_sigmoid0.2:0.5",
             "relu6_scalar",
-            "scaleshift_n1c8h2w2_nhwc_nhwcn0h0w0_nhwcn0h0w0_nhwc",
+            "scaleshift_n1c8h2w2_nhwc_nhwch0w0_nhwch0w0_nhwc",
         ] {
             match KernelSpec::parse(name) {
                 Ok(spec) => assert_eq!(spec.name(), name),
