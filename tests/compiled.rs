@@ -101,18 +101,20 @@ fn the_corpus_holds_the_shipped_models() {
 
 /// Without this, a method that the model of the core no longer chooses would go untested unnoticed.
 #[test]
-fn the_corpus_needs_each_of_winograds_methods() {
+fn the_corpus_needs_each_of_winograds_methods_and_groups() {
     for target in InstructionSet::ALL {
         let options = CompileOptions::default();
         let options = options.lowering(target);
-        let mut methods: Vec<_> = corpus()
+        let kernels: Vec<_> = corpus()
             .iter()
             .flat_map(|problem| lower(&problem.graph(), options).expect("the corpus can be lowered").kernels)
             .filter_map(|kernel| match kernel {
-                KernelSpec::Winograd(kernel) => Some(kernel.method.tile()),
+                KernelSpec::Winograd(kernel) => Some(kernel),
                 _ => None,
             })
             .collect();
+        assert!(kernels.iter().any(|kernel| kernel.groups > 1 && kernel.y.dims[0] > 1), "{target}");
+        let mut methods: Vec<_> = kernels.iter().map(|kernel| kernel.method.tile()).collect();
         methods.sort();
         methods.dedup();
         assert_eq!(methods, [[2, 2], [4, 2], [4, 4]], "{target}");

@@ -63,7 +63,7 @@ impl KernelSpec {
                 let [n, o, h, w] = kernel.y.dims[..] else { unreachable!("rank 4") };
                 let [height, width] = kernel.method.tile();
                 let tiles = n * h.div_ceil(height) * w.div_ceil(width);
-                (tiles * kernel.method.products() * o * kernel.x.dims[1]) as u64
+                (tiles * kernel.method.products() * o * (kernel.x.dims[1] / kernel.groups)) as u64
             }
             _ => self.multiply_adds(),
         }

@@ -19,9 +19,12 @@ pub fn candidates(spec: &KernelSpec, target: InstructionSet, winograd: bool) -> 
         KernelSpec::Conv(kernel) => conv(kernel, target, winograd),
         KernelSpec::Winograd(kernel) => {
             let (x, y, window) = (&kernel.x, &kernel.y, &kernel.window);
-            let product = product(x, y, [3, 3], window, 1);
+            let product = product(x, y, [3, 3], window, kernel.groups);
             let mut found = by_winograd(&product, target);
-            found.insert(0, direct(&product, tiles::choose_tile(&product, target), target, y.dims[0]));
+            found.insert(
+                0,
+                direct(&product, tiles::choose_tile(&product, target), target, images(y, kernel.groups)),
+            );
             found
         }
         KernelSpec::Depthwise(kernel) => {
@@ -71,6 +74,11 @@ fn product(x: &View, y: &View, kernel: [usize; 2], window: &Window, groups: usiz
     implicit_product([y.dims[2], y.dims[3]], y.dims[1] / groups, x.dims[1] / groups, kernel, window)
 }
 
+/// What a direct kernel's grid has one coordinate for.
+fn images(y: &View, groups: usize) -> usize {
+    if groups > 1 { groups } else { y.dims[0] }
+}
+
 /// Half, double and four times as many.
 fn around(rows: usize, most: usize) -> impl Iterator<Item = usize> {
     [2 * rows, rows.div_ceil(2), 4 * rows].into_iter().map(move |rows| rows.clamp(1, most))
@@ -91,11 +99,11 @@ fn direct(product: &Product, tile: Tile, target: InstructionSet, images: usize) 
 
 fn conv(kernel: &ConvKernel, target: InstructionSet, winograd: bool) -> Vec<Choice> {
     let ConvKernel { x, y, window, groups, tile, blocking, order, .. } = kernel;
-    let images = if *groups > 1 { *groups } else { y.dims[0] };
+    let images = images(y, *groups);
     let product = product(x, y, kernel.kernel, window, *groups);
     let mut found = Vec::new();
     let is_winograd = kernel.kernel == [3, 3] && window.stride == [1, 1] && window.dilation == [1, 1];
-    if winograd && is_winograd && *groups == 1 {
+    if winograd && is_winograd {
         found.extend(by_winograd(&product, target).into_iter().take(Method::ALL.len()));
     }
     let best = tiles::best_tiles(&product, target, TILES);

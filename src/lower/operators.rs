@@ -258,7 +258,7 @@ fn convolution(l: &mut Lowering, id: NodeId, conv: Conv, own: &[NodeId], extra: 
     }
     let source = Filter { weight: own[1], bias: own.get(2).copied(), kernel: [kh, kw] };
     if let Some(plan) = l.layout.winograd(id) {
-        return super::winograd::lower(l, id, plan, &source, conv.window, x, y, epilogue, &extra);
+        return super::winograd::lower(l, id, plan, &source, conv, x, y, epilogue, &extra);
     }
     product(l, id, source, conv.window, conv.groups, x, y, epilogue, extra);
 }

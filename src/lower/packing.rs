@@ -25,8 +25,16 @@ pub fn pack_filter(weight: &[f32], taps: usize, packed: &PackedFilter, target: &
     }
 }
 
-/// `[o][c][3][3]` to `[product][panel][c][panel_width]`, each filter `g` as `G g Gᵀ`.
+/// `[group][o][c][3][3]` to `[group][product][panel][c][panel_width]`, each filter `g` as `G g Gᵀ`.
 pub fn pack_winograd(weight: &[f32], method: Method, packed: &PackedFilter, target: &mut [f32]) {
+    let groups = weight.chunks_exact(packed.outputs * packed.reduction * 9);
+    let size = packed.elements() / packed.groups * method.products();
+    for (weight, target) in groups.zip(target.chunks_exact_mut(size)) {
+        pack_winograd_group(weight, method, packed, target);
+    }
+}
+
+fn pack_winograd_group(weight: &[f32], method: Method, packed: &PackedFilter, target: &mut [f32]) {
     let PackedFilter { reduction: channels, panel_width, .. } = *packed;
     let group = packed.panels() * panel_width * channels;
     // The filters of a panel for one channel, by product.

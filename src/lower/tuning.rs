@@ -67,7 +67,7 @@ pub fn problem(spec: &KernelSpec) -> Option<String> {
     Some(match spec {
         KernelSpec::Conv(kernel) => conv_problem(kernel),
         KernelSpec::Winograd(kernel) => {
-            format!("conv_{}", geometry(&kernel.x, &kernel.y, [3, 3], &kernel.window, 1))
+            format!("conv_{}", geometry(&kernel.x, &kernel.y, [3, 3], &kernel.window, kernel.groups))
         }
         KernelSpec::Depthwise(kernel) => depthwise_problem(kernel),
         KernelSpec::Chain(kernel) => chain_problem(kernel),
@@ -125,12 +125,13 @@ impl Tuning {
         self.0.get(problem).copied().filter(|choice| choice.is_sane(target))
     }
 
-    /// How to compute a 3×3 convolution of stride 1 and one group.
+    /// How to compute a 3×3 convolution of stride 1.
     pub(super) fn way(
         &self,
         graph: &Graph,
         id: NodeId,
         window: &Window,
+        groups: usize,
         target: InstructionSet,
     ) -> Option<Way> {
         if self.0.is_empty() {
@@ -141,15 +142,15 @@ impl Tuning {
             Some(View::channels_last([n, c, h, w], [0; 4]))
         };
         let (x, y) = (view(graph.operands(id)[0])?, view(id)?);
-        match self.get(&format!("conv_{}", geometry(&x, &y, [3, 3], window, 1)), target)? {
+        match self.get(&format!("conv_{}", geometry(&x, &y, [3, 3], window, groups)), target)? {
             Choice::Direct { .. } => Some(Way::Direct),
             Choice::Winograd { method, tile, rows, channels }
-                if tiles::suits_winograd(x.dims[1], y.dims[1], target) =>
+                if tiles::suits_winograd(x.dims[1] / groups, y.dims[1] / groups, target) =>
             {
                 let whole_panels = channels.is_multiple_of(tile.vectors * target.lanes());
                 let rows = rows.min(y.dims[2].div_ceil(method.rows.outputs()));
                 let plan = WinogradPlan { method, tile, rows, channels };
-                (whole_panels || channels >= y.dims[1]).then_some(Way::Winograd(plan))
+                (whole_panels || channels >= y.dims[1] / groups).then_some(Way::Winograd(plan))
             }
             _ => None,
         }

@@ -7,24 +7,25 @@ use super::{LowerOptions, Lowering, PackSource, Value, Work};
 use crate::graph::{Graph, NodeId};
 use crate::kernels::winograd::{self, Method, WinogradKernel};
 use crate::kernels::{FusedEpilogue, KernelSpec};
-use crate::ops::{Conv, Op, Window};
+use crate::ops::{Conv, Op};
 
 /// The plan for a node, if it is a convolution for which Winograd's method is defined and pays.
 pub fn plan(graph: &Graph, id: NodeId, options: LowerOptions) -> Option<WinogradPlan> {
-    let Op::Conv(Conv { window, groups: 1 }) = graph.node(id).op else { return None };
+    let Op::Conv(Conv { window, groups }) = graph.node(id).op else { return None };
     let operands = graph.operands(id);
     let [_, _, 3, 3] = graph.shape(operands[1]).dims()[..] else { return None };
     if window.stride != [1, 1] || window.dilation != [1, 1] {
         return None;
     }
     let target = options.target;
-    match options.tuning.way(graph, id, &window, target) {
+    match options.tuning.way(graph, id, &window, groups, target) {
         Some(Way::Direct) => return None,
         Some(Way::Winograd(plan)) => return Some(plan),
         None => {}
     }
     let (x, y) = (graph.shape(operands[0]).dims(), graph.shape(id).dims());
-    tiles::choose_winograd(&implicit_product([y[2], y[3]], y[1], x[1], [3, 3], &window), target)
+    let product = implicit_product([y[2], y[3]], y[1] / groups, x[1] / groups, [3, 3], &window);
+    tiles::choose_winograd(&product, target)
 }
 
 /// The border that a Winograd convolution wants around what it reads.
@@ -41,18 +42,19 @@ pub fn lower(
     id: NodeId,
     plan: WinogradPlan,
     filter: &Filter,
-    window: Window,
+    conv: Conv,
     x: Value,
     y: Value,
     epilogue: FusedEpilogue,
     extra: &[Value],
 ) {
-    let channels = x.view.dims[1];
-    let outputs = y.view.dims[1];
+    let Conv { window, groups } = conv;
+    let [channels, outputs] = [&x, &y].map(|value| value.view.dims[1] / groups);
     let kernel = WinogradKernel {
         x: x.view.clone(),
         y: y.view.clone(),
         window,
+        groups,
         epilogue,
         method: plan.method,
         tile: plan.tile,
@@ -62,12 +64,12 @@ pub fn lower(
     };
     let packed = kernel.packed_filter(l.lanes());
     let weights = l.pack(PackSource::Winograd { weight: filter.weight, method: plan.method, packed });
-    let zeros = l.pack(PackSource::Zeros { elements: packed.bias_elements() });
-    let bias = l.pack_bias(filter.bias, outputs);
+    let zeros = l.pack(PackSource::Zeros { elements: kernel.zeros(l.lanes()) });
+    let bias = l.pack_bias(filter.bias, y.view.dims[1]);
     let work = Work {
         multiply_adds: kernel.multiply_adds(),
         activation_bytes: l.bytes(&[&x, &y]) + l.bytes(&extra.iter().collect::<Vec<_>>()),
-        weight_bytes: (packed.elements() + outputs) as u64 * super::operators::ELEMENT,
+        weight_bytes: (packed.elements() + y.view.dims[1]) as u64 * super::operators::ELEMENT,
     };
     let bindings = [x.binding, weights, zeros, bias]
         .into_iter()

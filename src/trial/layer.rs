@@ -179,12 +179,12 @@ impl Layer {
 
     fn winograd(&mut self, kernel: &WinogradKernel, lanes: usize) -> Result<(), ShapeError> {
         let x = self.input("x", &kernel.x)?;
-        let [weight, bias] = self.filter("", [kernel.y.dims[1], kernel.x.dims[1], 3, 3])?;
+        let [weight, bias] = self.filter("", [kernel.y.dims[1], kernel.x.dims[1] / kernel.groups, 3, 3])?;
         let packed = kernel.packed_filter(lanes);
         self.buffers.push(Buffer::Packed(PackSource::Winograd { weight, method: kernel.method, packed }));
-        self.buffers.push(Buffer::Packed(PackSource::Zeros { elements: packed.bias_elements() }));
+        self.buffers.push(Buffer::Packed(PackSource::Zeros { elements: kernel.zeros(lanes) }));
         self.plain(bias);
-        let conv = Conv { window: kernel.window, groups: 1 };
+        let conv = Conv { window: kernel.window, groups: kernel.groups };
         self.finish(conv, vec![x, weight, bias], &kernel.epilogue, &kernel.y)
     }
 

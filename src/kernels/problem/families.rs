@@ -91,8 +91,8 @@ fn winograd(c: &mut Cursor) -> Parsed {
     let place = c.place();
     let shape = geometry(c)?;
     let Window { stride, dilation, .. } = shape.window;
-    if shape.groups != 1 || shape.kernel != [3, 3] || stride != [1, 1] || dilation != [1, 1] {
-        return Err(c.blame(place, "a 3×3 convolution of one group and stride 1".to_owned()));
+    if shape.kernel != [3, 3] || stride != [1, 1] || dilation != [1, 1] {
+        return Err(c.blame(place, "a 3×3 convolution of stride 1".to_owned()));
     }
     let epilogue = epilogue(c, &shape.y)?;
     tile_mark(c, "the register tile")?;
@@ -101,8 +101,9 @@ fn winograd(c: &mut Cursor) -> Parsed {
     let channels = block(c, "x", "its channels")?;
     let order = order(c);
     let [x, y] = views(c, [&shape.x, &shape.y])?;
-    let window = shape.window;
-    Ok(KernelSpec::Winograd(WinogradKernel { x, y, window, epilogue, method, tile, order, rows, channels }))
+    let (window, groups) = (shape.window, shape.groups);
+    let kernel = WinogradKernel { x, y, window, groups, epilogue, method, tile, order, rows, channels };
+    Ok(KernelSpec::Winograd(kernel))
 }
 
 fn chain(c: &mut Cursor) -> Parsed {

@@ -15,11 +15,11 @@ use super::product::{
     Layer, Order, PackedFilter, Product, Region, Then, Tile, WeightType, stretches, sum, uneven,
 };
 use super::view::{CACHE_LINE, View, layout_suffix};
-use crate::codegen::vector::{Access, Address, Affine, Builder, Kernel, Reg};
+use crate::codegen::vector::{Access, Address, Affine, Builder, Index, Kernel, Reg};
 use crate::ops::Window;
 
-/// A 3×3 convolution of stride 1 by Winograd's method. Weights are packed as [`PackedFilter`] says, with one group for
-/// each of the method's products.
+/// A 3×3 convolution of stride 1 by Winograd's method. Weights are packed as [`PackedFilter`] says, each of the layer's
+/// groups as one for each of the method's products.
 ///
 /// Buffers: `x`, weights, a bias of zeros for the products, the layer's bias, epilogue operands, `y`, scratch.
 /// Grid: image, block of tile rows, block of channels.
@@ -30,6 +30,8 @@ pub struct WinogradKernel {
     /// `[n, o, h', w']`
     pub y: View,
     pub window: Window,
+    /// Each output channel reads the input channels of its own group.
+    pub groups: usize,
     pub epilogue: FusedEpilogue,
     pub method: Method,
     /// The register tile of the products; one row.
@@ -37,7 +39,7 @@ pub struct WinogradKernel {
     pub order: Order,
     /// Rows of tiles of one grid point.
     pub rows: usize,
-    /// Output channels of one grid point.
+    /// Output channels of each group in one grid point.
     pub channels: usize,
 }
 
@@ -53,17 +55,23 @@ pub fn border(method: Method, padding: [usize; 4], input: [usize; 2], output: [u
 impl WinogradKernel {
     pub fn packed_filter(&self, lanes: usize) -> PackedFilter {
         PackedFilter {
-            groups: self.method.products(),
-            outputs: self.y.dims[1],
-            reduction: self.x.dims[1],
+            groups: self.groups * self.method.products(),
+            outputs: self.y.dims[1] / self.groups,
+            reduction: self.x.dims[1] / self.groups,
             panel_width: self.tile.vectors * lanes,
             weight_type: WeightType::F32,
         }
     }
 
+    /// How many zeros the products start from: as many as a group's outputs, in whole panels.
+    pub fn zeros(&self, lanes: usize) -> usize {
+        let filter = self.packed_filter(lanes);
+        filter.panels() * filter.panel_width
+    }
+
     /// Multiply-adds of the convolution that it computes, as direct convolution counts them.
     pub fn multiply_adds(&self) -> u64 {
-        (self.y.elements() * 9 * self.x.dims[1]) as u64
+        (self.y.elements() * 9 * (self.x.dims[1] / self.groups)) as u64
     }
 
     /// Tiles in a row of tiles.
@@ -89,7 +97,7 @@ impl Family for WinogradKernel {
             "winograd{}x{}_{}{}_t{columns}x{vectors}_b{}x{}{}{}",
             self.method.rows.outputs(),
             self.method.columns.outputs(),
-            super::conv::geometry(&self.x, &self.y, [3, 3], &self.window, 1),
+            super::conv::geometry(&self.x, &self.y, [3, 3], &self.window, self.groups),
             self.epilogue.suffix(),
             self.rows,
             self.channels,
@@ -100,9 +108,9 @@ impl Family for WinogradKernel {
 
     fn build(&self, lanes: usize) -> Kernel {
         let mut k = Builder::new(self.name(), lanes);
-        let [images, outputs, height, _] = self.y.dims[..] else { unreachable!("rank 4") };
-        let channels = self.x.dims[1];
+        let [images, _, height, _] = self.y.dims[..] else { unreachable!("rank 4") };
         let filter = self.packed_filter(lanes);
+        let PackedFilter { reduction: channels, outputs, .. } = filter;
         let (before, after) = (self.block(channels), self.block(outputs));
         let [_, _, h, w] = self.x.dims[..] else { unreachable!("rank 4") };
         let [_, _, bottom, right] =
@@ -110,8 +118,8 @@ impl Family for WinogradKernel {
         let reach = self.x.end() + bottom * self.x.strides[2] + right * self.x.strides[3];
         let x = k.buffer("x", Access::Read, reach);
         let weights = k.buffer("weights", Access::Read, filter.elements());
-        let zeros = k.buffer("zeros", Access::Read, filter.bias_elements());
-        let bias = k.buffer("bias", Access::Read, outputs);
+        let zeros = k.buffer("zeros", Access::Read, self.zeros(lanes));
+        let bias = k.buffer("bias", Access::Read, self.y.dims[1]);
         let epilogue = self.epilogue.declare(&mut k);
         let y = k.buffer("y", Access::Write, self.y.end());
         let products = self.method.products();
@@ -121,20 +129,10 @@ impl Family for WinogradKernel {
         let after_base = before_base.plus(before.end());
         let window = Window::default();
         let no_epilogue = EpilogueBuffers::default();
-        let product = Product {
-            x: (&before, before_base.clone()),
-            weights,
-            filter,
-            kernel: [1, 1],
-            window: &window,
-            tile: self.tile,
-            order: self.order,
-            then: Then::NextGroup,
-        };
         let stages = Stages {
             kernel: self,
             x: (&self.x, x),
-            before: (&before, before_base),
+            before: (&before, before_base.clone()),
             after: (&after, after_base.clone()),
             y: (&self.y, y),
             bias,
@@ -149,29 +147,42 @@ impl Family for WinogradKernel {
         uneven(&mut k, block, height, block_height, |k, rows| {
             let place =
                 Place { image: image.into(), row: Affine::default().along(block, block_height), rows };
-            stages.transform_input(k, &place);
-            uneven(k, channel_block, outputs, self.channels, |k, channels| {
-                let first_channel = Affine::default().along(channel_block, self.channels);
-                k.repeat(products, |k, index| {
-                    let layer = Layer {
-                        bias: zeros.at(&index.into(), filter.panels() * filter.panel_width),
-                        epilogue: &no_epilogue,
-                        y: (&after, after_base.clone()),
-                        image: Affine::default(),
-                        first_channel: Affine::from(index).times(outputs),
-                        origin: Default::default(),
+            k.repeat(self.groups, |k, group| {
+                stages.transform_input(k, &place, group);
+                uneven(k, channel_block, outputs, self.channels, |k, channels| {
+                    let first_channel = Affine::default().along(channel_block, self.channels);
+                    let weights = weights.along(group, filter.elements() / self.groups);
+                    let product = Product {
+                        x: (&before, before_base.clone()),
+                        weights,
+                        filter,
+                        kernel: [1, 1],
+                        window: &window,
+                        tile: self.tile,
+                        order: self.order,
+                        then: Then::NextGroup,
                     };
-                    let region = Region {
-                        image: Affine::default(),
-                        group: index.into(),
-                        origin: Default::default(),
-                        size: [1, rows.div_ceil(tile_height) * self.columns()],
-                        first_channel: first_channel.clone(),
-                        channels,
-                    };
-                    product.region(k, &region, &layer);
+                    k.repeat(products, |k, index| {
+                        let layer = Layer {
+                            bias: zeros.clone(),
+                            epilogue: &no_epilogue,
+                            y: (&after, after_base.clone()),
+                            image: Affine::default(),
+                            first_channel: Affine::from(index).times(outputs),
+                            origin: Default::default(),
+                        };
+                        let region = Region {
+                            image: Affine::default(),
+                            group: index.into(),
+                            origin: Default::default(),
+                            size: [1, rows.div_ceil(tile_height) * self.columns()],
+                            first_channel: first_channel.clone(),
+                            channels,
+                        };
+                        product.region(k, &region, &layer);
+                    });
+                    stages.transform_output(k, &place, group, &first_channel, channels);
                 });
-                stages.transform_output(k, &place, &first_channel, channels);
             });
         });
         k.finish()
@@ -219,9 +230,9 @@ impl Stages<'_> {
         stretches(k, rows, tile_height, |k, row, height| row_of_tiles(k, row, height));
     }
 
-    fn transform_input(&self, k: &mut Builder, place: &Place) {
+    fn transform_input(&self, k: &mut Builder, place: &Place, group: Index) {
         let [top, left, _, _] = self.kernel.window.padding;
-        let channels = self.x.0.dims[1];
+        let channels = self.x.0.dims[1] / self.kernel.groups;
         let Method { rows, columns } = self.kernel.method;
         let [height, width] = self.kernel.method.patch();
         self.tiles(k, place.rows, |k, number, [row, column], _| {
@@ -232,7 +243,8 @@ impl Stages<'_> {
                 for j in 0..width {
                     let inputs: Vec<Reg> = (0..height)
                         .map(|i| {
-                            let at = [place.image.clone(), channel.clone(), row.plus(i), column.plus(j)];
+                            let channel = channel.along(group, channels);
+                            let at = [place.image.clone(), channel, row.plus(i), column.plus(j)];
                             k.load_lanes(self.x.0.at(&self.x.1, &at), step.lanes)
                         })
                         .collect();
@@ -250,8 +262,16 @@ impl Stages<'_> {
         });
     }
 
-    fn transform_output(&self, k: &mut Builder, place: &Place, first_channel: &Affine, channels: usize) {
-        let outputs = self.y.0.dims[1];
+    /// Transforms `channels` of a group, counted from `first_channel` there.
+    fn transform_output(
+        &self,
+        k: &mut Builder,
+        place: &Place,
+        group: Index,
+        first_channel: &Affine,
+        channels: usize,
+    ) {
+        let outputs = self.y.0.dims[1] / self.kernel.groups;
         let Method { rows, columns } = self.kernel.method;
         let [patch_height, patch_width] = self.kernel.method.patch();
         self.tiles(k, place.rows, |k, number, [row, column], [height, width]| {
@@ -269,6 +289,7 @@ impl Stages<'_> {
                     let transformed = rows.output(k, &inputs);
                     self.store_column(k, j, &transformed);
                 }
+                let channel = channel.along(group, outputs);
                 let bias = k.load_lanes(self.bias.at(&channel, 1usize), step.lanes);
                 for i in 0..height {
                     let inputs = self.load_row(k, i);
