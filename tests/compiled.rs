@@ -114,10 +114,12 @@ fn the_corpus_needs_each_of_winograds_methods_and_groups() {
             })
             .collect();
         assert!(kernels.iter().any(|kernel| kernel.groups > 1 && kernel.y.dims[0] > 1), "{target}");
-        let mut methods: Vec<_> = kernels.iter().map(|kernel| kernel.method.tile()).collect();
+        let mut methods: Vec<_> =
+            kernels.iter().map(|kernel| (kernel.method.kernel(), kernel.method.tile())).collect();
         methods.sort();
         methods.dedup();
-        assert_eq!(methods, [[2, 2], [4, 2], [4, 4]], "{target}");
+        let (three, five) = ([3, 3], [5, 5]);
+        assert_eq!(methods, [(three, [2, 2]), (three, [4, 2]), (three, [4, 4]), (five, [2, 2])], "{target}");
     }
 }
 

@@ -1,7 +1,6 @@
 //! What tables say of a kernel beside its name.
 
 use super::product::Tile;
-use super::winograd::{Method, Transform};
 use super::{ElementFunction, KernelSpec};
 
 impl KernelSpec {
@@ -22,11 +21,11 @@ impl KernelSpec {
             KernelSpec::Reduce(_) => "reduce",
             KernelSpec::Sampling(_) => "sample",
             KernelSpec::Softmax(_) => "softmax",
-            KernelSpec::Winograd(kernel) => match kernel.method {
-                Method { rows: Transform::F4, columns: Transform::F4 } => "winograd4x4",
-                Method { rows: Transform::F4, columns: Transform::F2 } => "winograd4x2",
-                Method { rows: Transform::F2, columns: Transform::F4 } => "winograd2x4",
-                Method { rows: Transform::F2, columns: Transform::F2 } => "winograd2x2",
+            KernelSpec::Winograd(kernel) => match kernel.method.tile() {
+                [4, 4] => "winograd4x4",
+                [4, _] => "winograd4x2",
+                [_, 4] => "winograd2x4",
+                _ => "winograd2x2",
             },
         }
     }

@@ -19,8 +19,8 @@ pub fn candidates(spec: &KernelSpec, target: InstructionSet, winograd: bool) -> 
         KernelSpec::Conv(kernel) => conv(kernel, target, winograd),
         KernelSpec::Winograd(kernel) => {
             let (x, y, window) = (&kernel.x, &kernel.y, &kernel.window);
-            let product = product(x, y, [3, 3], window, kernel.groups);
-            let mut found = by_winograd(&product, target);
+            let product = product(x, y, kernel.method.kernel(), window, kernel.groups);
+            let mut found = by_winograd(&product, kernel.method.kernel(), target);
             found.insert(
                 0,
                 direct(&product, tiles::choose_tile(&product, target), target, images(y, kernel.groups)),
@@ -102,9 +102,9 @@ fn conv(kernel: &ConvKernel, target: InstructionSet, winograd: bool) -> Vec<Choi
     let images = images(y, *groups);
     let product = product(x, y, kernel.kernel, window, *groups);
     let mut found = Vec::new();
-    let is_winograd = kernel.kernel == [3, 3] && window.stride == [1, 1] && window.dilation == [1, 1];
-    if winograd && is_winograd {
-        found.extend(by_winograd(&product, target).into_iter().take(Method::ALL.len()));
+    if winograd && window.stride == [1, 1] && window.dilation == [1, 1] {
+        let methods = Method::all(kernel.kernel).len();
+        found.extend(by_winograd(&product, kernel.kernel, target).into_iter().take(methods));
     }
     let best = tiles::best_tiles(&product, target, TILES);
     found.extend(best.into_iter().map(|tile| direct(&product, tile, target, images)));
@@ -123,14 +123,15 @@ fn conv(kernel: &ConvKernel, target: InstructionSet, winograd: bool) -> Vec<Choi
 }
 
 /// Winograd's methods, each as the model cuts it and with other blocks.
-fn by_winograd(product: &Product, target: InstructionSet) -> Vec<Choice> {
-    if !tiles::suits_winograd(product.reduction / 9, product.outputs, target) {
+fn by_winograd(product: &Product, kernel: [usize; 2], target: InstructionSet) -> Vec<Choice> {
+    if !tiles::suits_winograd(product.reduction / (kernel[0] * kernel[1]), product.outputs, target) {
         return Vec::new();
     }
-    let plans = Method::ALL.map(|method| tiles::winograd_plan(product, method, target).1);
+    let plans = Method::all(kernel).iter().map(|&method| tiles::winograd_plan(product, method, target).1);
+    let plans: Vec<WinogradPlan> = plans.collect();
     let choice =
         |WinogradPlan { method, tile, rows, channels }| Choice::Winograd { method, tile, rows, channels };
-    let mut found: Vec<Choice> = plans.map(choice).to_vec();
+    let mut found: Vec<Choice> = plans.iter().copied().map(choice).collect();
     for plan in plans {
         let panel = plan.tile.vectors * target.lanes();
         let tile_rows = product.rows.div_ceil(plan.method.rows.outputs());

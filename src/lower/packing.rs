@@ -25,9 +25,10 @@ pub fn pack_filter(weight: &[f32], taps: usize, packed: &PackedFilter, target: &
     }
 }
 
-/// `[group][o][c][3][3]` to `[group][product][panel][c][panel_width]`, each filter `g` as `G g Gᵀ`.
+/// `[group][o][c][kh][kw]` to `[group][product][panel][c][panel_width]`, each filter `g` as `G g Gᵀ`.
 pub fn pack_winograd(weight: &[f32], method: Method, packed: &PackedFilter, target: &mut [f32]) {
-    let groups = weight.chunks_exact(packed.outputs * packed.reduction * 9);
+    let [height, width] = method.kernel();
+    let groups = weight.chunks_exact(packed.outputs * packed.reduction * height * width);
     let size = packed.elements() / packed.groups * method.products();
     for (weight, target) in groups.zip(target.chunks_exact_mut(size)) {
         pack_winograd_group(weight, method, packed, target);
@@ -37,12 +38,14 @@ pub fn pack_winograd(weight: &[f32], method: Method, packed: &PackedFilter, targ
 fn pack_winograd_group(weight: &[f32], method: Method, packed: &PackedFilter, target: &mut [f32]) {
     let PackedFilter { reduction: channels, panel_width, .. } = *packed;
     let group = packed.panels() * panel_width * channels;
+    let [height, width] = method.kernel();
+    let taps = height * width;
     // The filters of a panel for one channel, by product.
     let mut rows = vec![0.0; method.products() * panel_width];
-    for (panel, filters) in weight.chunks(panel_width * channels * 9).enumerate() {
+    for (panel, filters) in weight.chunks(panel_width * channels * taps).enumerate() {
         for channel in 0..channels {
-            for (lane, filter) in filters[channel * 9..].chunks(channels * 9).enumerate() {
-                let products = method.transform_filter(filter[..9].try_into().expect("nine elements"));
+            for (lane, filter) in filters[channel * taps..].chunks(channels * taps).enumerate() {
+                let products = method.transform_filter(&filter[..taps]);
                 for (product, &value) in products[..method.products()].iter().enumerate() {
                     rows[product * panel_width + lane] = value;
                 }

@@ -182,21 +182,26 @@ pub fn suits_winograd(channels: usize, outputs: usize, target: InstructionSet) -
     channels.min(outputs) >= target.lanes().min(8)
 }
 
-/// The plan for a 3×3 convolution of stride 1 by Winograd's method, where the model of the core says that it beats
+/// The plan for a convolution of stride 1 by Winograd's method, where the model of the core says that it beats
 /// direct convolution by a tenth.
-pub fn choose_winograd(product: &Product, target: InstructionSet) -> Option<WinogradPlan> {
-    if !suits_winograd(product.reduction / 9, product.outputs, target) {
+pub fn choose_winograd(
+    product: &Product,
+    kernel: [usize; 2],
+    target: InstructionSet,
+) -> Option<WinogradPlan> {
+    if !suits_winograd(product.reduction / (kernel[0] * kernel[1]), product.outputs, target) {
         return None;
     }
-    let plans = Method::ALL.map(|method| winograd_plan(product, method, target));
-    let (cycles, plan) = plans.into_iter().min_by(|a, b| a.0.total_cmp(&b.0))?;
+    let plans = Method::all(kernel).iter().map(|&method| winograd_plan(product, method, target));
+    let (cycles, plan) = plans.min_by(|a, b| a.0.total_cmp(&b.0))?;
     (cycles <= 0.9 * self::cycles(product, choose_tile(product, target), target)).then_some(plan)
 }
 
 /// The best plan by one method, and its cycles.
 pub fn winograd_plan(product: &Product, method: Method, target: InstructionSet) -> (f64, WinogradPlan) {
     let lanes = target.lanes();
-    let channels = product.reduction / 9;
+    let [height, width] = method.kernel();
+    let channels = product.reduction / (height * width);
     let [tile_rows, columns] =
         [product.rows.div_ceil(method.rows.outputs()), product.columns.div_ceil(method.columns.outputs())];
     let products = method.products();

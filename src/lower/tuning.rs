@@ -16,7 +16,7 @@ use crate::kernels::depthwise::DepthwiseKernel;
 use crate::kernels::product::{Order, Tile, WeightType};
 use crate::kernels::winograd;
 use crate::kernels::{KernelSpec, View};
-use crate::ops::Window;
+use crate::ops::Conv;
 
 /// How a problem is computed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -67,7 +67,10 @@ pub fn problem(spec: &KernelSpec) -> Option<String> {
     Some(match spec {
         KernelSpec::Conv(kernel) => conv_problem(kernel),
         KernelSpec::Winograd(kernel) => {
-            format!("conv_{}", geometry(&kernel.x, &kernel.y, [3, 3], &kernel.window, kernel.groups))
+            format!(
+                "conv_{}",
+                geometry(&kernel.x, &kernel.y, kernel.method.kernel(), &kernel.window, kernel.groups)
+            )
         }
         KernelSpec::Depthwise(kernel) => depthwise_problem(kernel),
         KernelSpec::Chain(kernel) => chain_problem(kernel),
@@ -125,13 +128,13 @@ impl Tuning {
         self.0.get(problem).copied().filter(|choice| choice.is_sane(target))
     }
 
-    /// How to compute a 3×3 convolution of stride 1.
+    /// How to compute a convolution of stride 1 for which there are methods of Winograd's.
     pub(super) fn way(
         &self,
         graph: &Graph,
         id: NodeId,
-        window: &Window,
-        groups: usize,
+        kernel: [usize; 2],
+        Conv { window, groups }: Conv,
         target: InstructionSet,
     ) -> Option<Way> {
         if self.0.is_empty() {
@@ -142,10 +145,11 @@ impl Tuning {
             Some(View::channels_last([n, c, h, w], [0; 4]))
         };
         let (x, y) = (view(graph.operands(id)[0])?, view(id)?);
-        match self.get(&format!("conv_{}", geometry(&x, &y, [3, 3], window, groups)), target)? {
+        match self.get(&format!("conv_{}", geometry(&x, &y, kernel, &window, groups)), target)? {
             Choice::Direct { .. } => Some(Way::Direct),
             Choice::Winograd { method, tile, rows, channels }
-                if tiles::suits_winograd(x.dims[1] / groups, y.dims[1] / groups, target) =>
+                if method.kernel() == kernel
+                    && tiles::suits_winograd(x.dims[1] / groups, y.dims[1] / groups, target) =>
             {
                 let whole_panels = channels.is_multiple_of(tile.vectors * target.lanes());
                 let rows = rows.min(y.dims[2].div_ceil(method.rows.outputs()));

@@ -11,21 +11,23 @@ use crate::ops::{Conv, Op};
 
 /// The plan for a node, if it is a convolution for which Winograd's method is defined and pays.
 pub fn plan(graph: &Graph, id: NodeId, options: LowerOptions) -> Option<WinogradPlan> {
-    let Op::Conv(Conv { window, groups }) = graph.node(id).op else { return None };
+    let Op::Conv(conv) = graph.node(id).op else { return None };
     let operands = graph.operands(id);
-    let [_, _, 3, 3] = graph.shape(operands[1]).dims()[..] else { return None };
-    if window.stride != [1, 1] || window.dilation != [1, 1] {
+    let [_, _, height, width] = graph.shape(operands[1]).dims()[..] else { return None };
+    let kernel = [height, width];
+    let Conv { window, groups } = conv;
+    if window.stride != [1, 1] || window.dilation != [1, 1] || Method::all(kernel).is_empty() {
         return None;
     }
     let target = options.target;
-    match options.tuning.way(graph, id, &window, groups, target) {
+    match options.tuning.way(graph, id, kernel, conv, target) {
         Some(Way::Direct) => return None,
         Some(Way::Winograd(plan)) => return Some(plan),
         None => {}
     }
     let (x, y) = (graph.shape(operands[0]).dims(), graph.shape(id).dims());
-    let product = implicit_product([y[2], y[3]], y[1] / groups, x[1] / groups, [3, 3], &window);
-    tiles::choose_winograd(&product, target)
+    let product = implicit_product([y[2], y[3]], y[1] / groups, x[1] / groups, kernel, &window);
+    tiles::choose_winograd(&product, kernel, target)
 }
 
 /// The border that a Winograd convolution wants around what it reads.

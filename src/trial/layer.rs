@@ -179,7 +179,8 @@ impl Layer {
 
     fn winograd(&mut self, kernel: &WinogradKernel, lanes: usize) -> Result<(), ShapeError> {
         let x = self.input("x", &kernel.x)?;
-        let [weight, bias] = self.filter("", [kernel.y.dims[1], kernel.x.dims[1] / kernel.groups, 3, 3])?;
+        let [kh, kw] = kernel.method.kernel();
+        let [weight, bias] = self.filter("", [kernel.y.dims[1], kernel.x.dims[1] / kernel.groups, kh, kw])?;
         let packed = kernel.packed_filter(lanes);
         self.buffers.push(Buffer::Packed(PackSource::Winograd { weight, method: kernel.method, packed }));
         self.buffers.push(Buffer::Packed(PackSource::Zeros { elements: kernel.zeros(lanes) }));

@@ -9,7 +9,7 @@ use crate::kernels::chain::ChainKernel;
 use crate::kernels::conv::{Blocking, ConvKernel};
 use crate::kernels::depthwise::DepthwiseKernel;
 use crate::kernels::product::WeightType;
-use crate::kernels::winograd::{Method, Transform, WinogradKernel};
+use crate::kernels::winograd::{Method, WinogradKernel};
 use crate::kernels::{
     BatchNormKernel, ElementFunction, Elementwise, Fill, GlobalPoolKernel, KernelSpec, LrnKernel, PoolKernel,
     SoftmaxKernel,
@@ -80,20 +80,18 @@ fn conv(c: &mut Cursor) -> Parsed {
 }
 
 fn winograd(c: &mut Cursor) -> Parsed {
-    let transforms = [("2", Transform::F2), ("4", Transform::F4)];
-    let mut transform = |word: &str, what: &str| {
-        c.expect(word, what)?;
-        c.one_of(&transforms).ok_or_else(|| c.error("2 or 4 outputs of a tile".to_owned()))
-    };
-    let method =
-        Method { rows: transform("", "rows of a tile")?, columns: transform("x", "columns of a tile")? };
+    let rows = c.number(1..=8)?;
+    c.expect("x", "columns of a tile")?;
+    let outputs = [rows, c.number(1..=8)?];
     c.expect("_", "the geometry")?;
     let place = c.place();
     let shape = geometry(c)?;
     let Window { stride, dilation, .. } = shape.window;
-    if shape.kernel != [3, 3] || stride != [1, 1] || dilation != [1, 1] {
-        return Err(c.blame(place, "a 3×3 convolution of stride 1".to_owned()));
-    }
+    let method = Method::all(shape.kernel).iter().find(|method| method.tile() == outputs);
+    let Some(&method) = method.filter(|_| stride == [1, 1] && dilation == [1, 1]) else {
+        let [rows, columns] = outputs;
+        return Err(c.blame(place, format!("a convolution of stride 1 in tiles of {rows}×{columns} outputs")));
+    };
     let epilogue = epilogue(c, &shape.y)?;
     tile_mark(c, "the register tile")?;
     let tile = tile(c, false)?;

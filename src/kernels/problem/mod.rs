@@ -39,6 +39,7 @@ mod tests {
             "conv_ic8ih9iw9oc8oh5ow5kh3kw3sh2sw2ph0pw0pb2pr2_t1x1x1_b1x8_nhwch88_nhwc",
             "conv_ic9216ih1iw1oc4096oh1ow1kh1kw1_f16_relu_t1x1x8_b1x128",
             "conv_ic64ih1iw3136oc256oh1ow3136kh1kw1_scaleshift_add.nhwch14848+16_relu_t1x14x2_b56x256_px",
+            "winograd2x2_g2ic96ih27iw27oc256oh27ow27kh5kw5ph2pw2_relu_t14x2_b2x64_nhwch2976+5952_nhwc",
             "winograd2x2_ic16ih8iw8oc16oh8ow8kh3kw3ph1pw1_t4x1_b2x16",
             "winograd4x4_ic64ih56iw56oc64oh56ow56kh3kw3ph1pw1_add_clip-inf:6.5_t8x4_b2x64_px_nhwch3776+3840_nhwc",
             "depthwise_g32ic32ih112iw112oc32oh112ow112kh3kw3ph1pw1_relu6_t8_b16_nhwch3648+3680_nhwc",
@@ -84,7 +85,8 @@ mod tests {
             ("maxpool_n1c1h1w1_kh3kw3_sh1sw1_pt0pl0pb0pr0", "kh3kw3", "a window that fits"),
             ("softmax_a1b2_axis2", "2", "an axis below 2"),
             ("copy_n1c1h2w2_nhwch99999999999999999999", "99999999999999999999", "a number"),
-            ("winograd3x4_ic8", "3x4_", "2 or 4 outputs"),
+            ("winograd3x4_ic8ih8iw8oc8oh6ow6kh3kw3_t1x1", "ic8", "tiles of 3×4 outputs"),
+            ("winograd4x4_ic8ih8iw8oc8oh4ow4kh5kw5_t1x1", "ic8", "tiles of 4×4 outputs"),
             ("matmul_a2b3_k4", "matmul", "a kernel family"),
             ("lrn0_n1c1h1w1_alpha1.0_beta1.0_bias1.0", "0_n1", "a number from 1"),
         ] {

@@ -1,5 +1,6 @@
-//! Winograd convolution F(m×n, 3×3) (Lavin & Gray, 2016). F(4×4, 3×3) takes 36 multiplications for 16 outputs of a 3×3
-//! filter instead of 144, with weights four times the size; F(2×2, 3×3) takes 16 for 4, with weights 16/9 the size.
+//! Winograd convolution (Lavin & Gray, 2016). F(4×4, 3×3) takes 36 multiplications for 16 outputs of a 3×3 filter
+//! instead of 144, with weights four times the size; F(2×2, 3×3) takes 16 for 4 instead of 36, with weights 16/9 the
+//! size; F(2×2, 5×5) takes 36 for 4 instead of 100, with weights 36/25 the size.
 //!
 //! A grid point takes a block of output tiles through three stages that meet in scratch memory: the tiles' input is
 //! transformed, multiplied with the transformed weights as independent matrix products, one for each multiplication of a
@@ -18,7 +19,7 @@ use super::view::{CACHE_LINE, View, layout_suffix};
 use crate::codegen::vector::{Access, Address, Affine, Builder, Index, Kernel, Reg};
 use crate::ops::Window;
 
-/// A 3×3 convolution of stride 1 by Winograd's method. Weights are packed as [`PackedFilter`] says, each of the layer's
+/// A convolution of stride 1 by Winograd's method. Weights are packed as [`PackedFilter`] says, each of the layer's
 /// groups as one for each of the method's products.
 ///
 /// Buffers: `x`, weights, a bias of zeros for the products, the layer's bias, epilogue operands, `y`, scratch.
@@ -47,7 +48,8 @@ pub struct WinogradKernel {
 pub fn border(method: Method, padding: [usize; 4], input: [usize; 2], output: [usize; 2]) -> [usize; 4] {
     let [top, left, _, _] = padding;
     let reach = |axis: usize, before: usize| {
-        (output[axis].next_multiple_of(method.tile()[axis]) + 2).saturating_sub(before + input[axis])
+        let needed = output[axis].next_multiple_of(method.tile()[axis]) + method.kernel()[axis] - 1;
+        needed.saturating_sub(before + input[axis])
     };
     [top, left, reach(0, top).max(padding[2]), reach(1, left).max(padding[3])]
 }
@@ -71,7 +73,8 @@ impl WinogradKernel {
 
     /// Multiply-adds of the convolution that it computes, as direct convolution counts them.
     pub fn multiply_adds(&self) -> u64 {
-        (self.y.elements() * 9 * (self.x.dims[1] / self.groups)) as u64
+        let [height, width] = self.method.kernel();
+        (self.y.elements() * height * width * (self.x.dims[1] / self.groups)) as u64
     }
 
     /// Tiles in a row of tiles.
@@ -97,7 +100,7 @@ impl Family for WinogradKernel {
             "winograd{}x{}_{}{}_t{columns}x{vectors}_b{}x{}{}{}",
             self.method.rows.outputs(),
             self.method.columns.outputs(),
-            super::conv::geometry(&self.x, &self.y, [3, 3], &self.window, self.groups),
+            super::conv::geometry(&self.x, &self.y, self.method.kernel(), &self.window, self.groups),
             self.epilogue.suffix(),
             self.rows,
             self.channels,

@@ -1,11 +1,11 @@
-//! The transforms of Winograd's minimal filtering F(m, 3) along one axis: `m` outputs of a filter of three from `m + 2`
-//! inputs with `m + 2` multiplications.
+//! The transforms of Winograd's minimal filtering F(m, r) along one axis: `m` outputs of a filter of `r` elements from
+//! `m + r - 1` inputs with as many multiplications.
 
 use serde::{Deserialize, Serialize};
 
 use crate::codegen::vector::{Builder, Reg};
 
-/// F(m, 3).
+/// F(m, r).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transform {
@@ -13,15 +13,20 @@ pub enum Transform {
     F2,
     /// F(4, 3), with interpolation points 0, ±1, ±2.
     F4,
+    /// F(2, 5), with those of F(4, 3).
+    F2Of5,
 }
 
-/// Inputs of F(4, 3).
+/// Inputs of F(4, 3) and F(2, 5).
 const MOST_INPUTS: usize = 6;
 
-/// Products of F(4×4, 3×3).
+/// Elements of a filter in F(2, 5).
+const MOST_TAPS: usize = 5;
+
+/// Products of the largest methods.
 const MOST_PRODUCTS: usize = MOST_INPUTS * MOST_INPUTS;
 
-/// A method for both axes: `F(rows × columns, 3×3)`.
+/// A method for both axes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Method {
@@ -30,16 +35,30 @@ pub struct Method {
 }
 
 impl Method {
-    /// From the one with the fewest multiplications to the one with the smallest weights.
-    pub const ALL: [Method; 3] = [
-        Method { rows: Transform::F4, columns: Transform::F4 },
-        Method { rows: Transform::F4, columns: Transform::F2 },
-        Method { rows: Transform::F2, columns: Transform::F2 },
-    ];
+    /// Those for a kernel of `[rows, columns]`, from the one with the fewest multiplications to the one with the
+    /// smallest weights.
+    pub fn all(kernel: [usize; 2]) -> &'static [Method] {
+        const THREE: [Method; 3] = [
+            Method { rows: Transform::F4, columns: Transform::F4 },
+            Method { rows: Transform::F4, columns: Transform::F2 },
+            Method { rows: Transform::F2, columns: Transform::F2 },
+        ];
+        const FIVE: [Method; 1] = [Method { rows: Transform::F2Of5, columns: Transform::F2Of5 }];
+        match kernel {
+            [3, 3] => &THREE,
+            [5, 5] => &FIVE,
+            _ => &[],
+        }
+    }
 
     /// Rows and columns of a tile of the output.
     pub fn tile(self) -> [usize; 2] {
         [self.rows.outputs(), self.columns.outputs()]
+    }
+
+    /// Rows and columns of the filter.
+    pub fn kernel(self) -> [usize; 2] {
+        [self.rows.taps(), self.columns.taps()]
     }
 
     /// Rows and columns of the input that a tile is computed from.
@@ -52,20 +71,28 @@ impl Method {
         self.rows.inputs() * self.columns.inputs()
     }
 
-    /// `G g Gᵀ` of a 3×3 filter, row by row, computed in `f64`: the first [`Method::products`] elements.
-    pub fn transform_filter(self, filter: &[f32; 9]) -> [f32; MOST_PRODUCTS] {
-        let filter: [f64; 9] = std::array::from_fn(|at| f64::from(filter[at]));
-        let mut columns = [[0.0; 3]; MOST_INPUTS];
+    /// `G g Gᵀ` of a filter, row by row, computed in `f64`: the first [`Method::products`] elements.
+    ///
+    /// # Panics
+    /// If the filter has not [`Method::kernel`]'s elements.
+    pub fn transform_filter(self, filter: &[f32]) -> [f32; MOST_PRODUCTS] {
+        let [height, width] = self.kernel();
+        assert_eq!(filter.len(), height * width);
+        let dot = |factors: &[f64], values: &mut dyn Iterator<Item = f64>| -> f64 {
+            factors.iter().zip(values).map(|(factor, value)| factor * value).sum()
+        };
+        let mut columns = [[0.0; MOST_TAPS]; MOST_INPUTS];
         for (row, factors) in columns.iter_mut().zip(self.rows.filter()) {
-            for (x, value) in row.iter_mut().enumerate() {
-                *value = factors[0] * filter[x] + factors[1] * filter[3 + x] + factors[2] * filter[6 + x];
+            for (x, value) in row[..width].iter_mut().enumerate() {
+                *value = dot(factors, &mut filter[x..].iter().step_by(width).map(|&value| f64::from(value)));
             }
         }
         let mut products = [0.0; MOST_PRODUCTS];
-        let width = self.columns.inputs();
-        for (target, row) in products.chunks_exact_mut(width).zip(&columns[..self.rows.inputs()]) {
+        for (target, row) in
+            products.chunks_exact_mut(self.columns.inputs()).zip(&columns[..self.rows.inputs()])
+        {
             for (target, factors) in target.iter_mut().zip(self.columns.filter()) {
-                *target = (factors[0] * row[0] + factors[1] * row[1] + factors[2] * row[2]) as f32;
+                *target = dot(factors, &mut row[..width].iter().copied()) as f32;
             }
         }
         products
@@ -75,26 +102,45 @@ impl Method {
 impl Transform {
     pub fn outputs(self) -> usize {
         match self {
-            Transform::F2 => 2,
+            Transform::F2 | Transform::F2Of5 => 2,
             Transform::F4 => 4,
         }
     }
 
+    /// Elements of the filter.
+    pub fn taps(self) -> usize {
+        match self {
+            Transform::F2 | Transform::F4 => 3,
+            Transform::F2Of5 => 5,
+        }
+    }
+
     pub fn inputs(self) -> usize {
-        self.outputs() + 2
+        self.outputs() + self.taps() - 1
     }
 
     /// `G`, a row for each multiplication.
-    fn filter(self) -> &'static [[f64; 3]] {
+    fn filter(self) -> &'static [&'static [f64]] {
+        const FOURTH: f64 = 1.0 / 4.0;
+        const SIXTH: f64 = 1.0 / 6.0;
+        const PART: f64 = 1.0 / 24.0;
         match self {
-            Transform::F2 => &[[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]],
+            Transform::F2 => &[&[1.0, 0.0, 0.0], &[0.5, 0.5, 0.5], &[0.5, -0.5, 0.5], &[0.0, 0.0, 1.0]],
             Transform::F4 => &[
-                [1.0 / 4.0, 0.0, 0.0],
-                [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-                [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-                [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-                [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-                [0.0, 0.0, 1.0],
+                &[FOURTH, 0.0, 0.0],
+                &[-SIXTH, -SIXTH, -SIXTH],
+                &[-SIXTH, SIXTH, -SIXTH],
+                &[PART, 2.0 * PART, 4.0 * PART],
+                &[PART, -2.0 * PART, 4.0 * PART],
+                &[0.0, 0.0, 1.0],
+            ],
+            Transform::F2Of5 => &[
+                &[FOURTH, 0.0, 0.0, 0.0, 0.0],
+                &[-SIXTH, -SIXTH, -SIXTH, -SIXTH, -SIXTH],
+                &[-SIXTH, SIXTH, -SIXTH, SIXTH, -SIXTH],
+                &[PART, 2.0 * PART, 4.0 * PART, 8.0 * PART, 16.0 * PART],
+                &[PART, -2.0 * PART, 4.0 * PART, -8.0 * PART, 16.0 * PART],
+                &[0.0, 0.0, 0.0, 0.0, 1.0],
             ],
         }
     }
@@ -105,7 +151,7 @@ impl Transform {
             Transform::F2 => {
                 vec![k.sub(d[0], d[2]), k.add(d[1], d[2]), k.sub(d[2], d[1]), k.sub(d[1], d[3])]
             }
-            Transform::F4 => {
+            Transform::F4 | Transform::F2Of5 => {
                 let [two, four, minus_four, minus_five] =
                     [2.0, 4.0, -4.0, -5.0].map(|value| k.constant(value));
                 let a = k.fma(minus_four, d[2], d[4]);
@@ -144,6 +190,16 @@ impl Transform {
                 let last = k.add(q, m[5]);
                 vec![k.add(first, r), k.fma(two, s, q), k.fma(four, r, p), k.fma(eight, s, last)]
             }
+            Transform::F2Of5 => {
+                let two = k.constant(2.0);
+                let p = k.add(m[1], m[2]);
+                let q = k.sub(m[1], m[2]);
+                let r = k.add(m[3], m[4]);
+                let s = k.sub(m[3], m[4]);
+                let first = k.add(m[0], p);
+                let last = k.add(q, m[5]);
+                vec![k.add(first, r), k.fma(two, s, last)]
+            }
         }
     }
 }
@@ -156,8 +212,9 @@ mod tests {
     /// One dimension at a time, `Aᵀ (G g ⊙ Bᵀ d)` is the filter `g` slid over `d`.
     #[test]
     fn transforms_multiply_out_to_a_filter() {
-        let (d, g) = ([1.0, -2.0, 3.5, 0.25, -4.0, 5.0], [0.5, -1.5, 2.0]);
-        for transform in [Transform::F2, Transform::F4] {
+        let (d, g) = ([1.0, -2.0, 3.5, 0.25, -4.0, 5.0], [0.5, -1.5, 2.0, 0.75, -3.0]);
+        for transform in [Transform::F2, Transform::F4, Transform::F2Of5] {
+            let taps = transform.taps();
             let mut k = Builder::new("filter", 1);
             let x = k.buffer("x", Access::Read, transform.inputs());
             let y = k.buffer("y", Access::Write, transform.outputs());
@@ -167,7 +224,7 @@ mod tests {
                 .into_iter()
                 .zip(transform.filter())
                 .map(|(value, row)| {
-                    let factor = k.constant((0..3).map(|x| row[x] * g[x]).sum::<f64>() as f32);
+                    let factor = k.constant((0..taps).map(|x| row[x] * g[x]).sum::<f64>() as f32);
                     k.mul(value, factor)
                 })
                 .collect();
@@ -177,7 +234,7 @@ mod tests {
             let mut buffers = [d[..transform.inputs()].to_vec(), vec![0.0; transform.outputs()]];
             interpret(&k.finish(), &mut buffers);
             for (i, value) in buffers[1].iter().enumerate() {
-                let expected: f64 = (0..3).map(|x| f64::from(d[i + x]) * g[x]).sum();
+                let expected: f64 = (0..taps).map(|x| f64::from(d[i + x]) * g[x]).sum();
                 assert!(
                     (f64::from(*value) - expected).abs() < 1e-5,
                     "{transform:?}: {value}, not {expected}"
