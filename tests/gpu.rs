@@ -4,13 +4,12 @@
 mod common;
 
 use common::models::{self, SHIPPED};
-use common::random_graph::random_inputs;
 use kiln::interpreter;
 use kiln::kernels::gpu::gemm::Precision;
 use kiln::passes;
 use kiln::runtime::cuda::{CudaError, CudaExecutable, Device};
 use kiln::runtime::gpu::{GpuCompileOptions, compile};
-use kiln::weights;
+use kiln::weights::{self, random_inputs};
 
 /// The GPU of this machine, if it has one.
 fn device() -> Option<Device> {

@@ -4,9 +4,10 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::random_graph::{graphs, random_graph, random_inputs, random_weights};
+use common::random_graph::{graphs, random_graph, random_weights};
 use kiln::graph::{Graph, verify};
 use kiln::interpreter::evaluate;
+use kiln::weights::random_inputs;
 use proptest::prelude::*;
 
 proptest! {

@@ -9,10 +9,9 @@ use serde_json::{Value, json};
 use super::cuda;
 use super::engine::{self, difference, rounding_sentence, without_rounding};
 use super::failure::Failure;
-use super::inputs::{self, PictureArgs};
 use super::layers::{self, LayerTime};
 use super::memory;
-use super::options::{Backend, CompileArgs, ModelArgs, WeightArgs};
+use super::options::{Backend, SubjectArgs};
 use super::plot;
 use super::progress::Progress;
 use super::text::{bytes, ms, si, table};
@@ -20,6 +19,7 @@ use crate::codegen::target::InstructionSet;
 use crate::io::AtomicFile;
 use crate::runtime::{self, CompileOptions, Executable};
 use crate::tensor::Tensor;
+use crate::weights::random_inputs;
 
 /// Times a model compiled with fusion against the same model without, on the same input
 ///
@@ -27,11 +27,7 @@ use crate::tensor::Tensor;
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    weights: WeightArgs,
-    #[command(flatten)]
-    compile: CompileArgs,
+    subject: SubjectArgs,
     /// How long to measure, in seconds
     #[arg(long, value_name = "S", default_value = "3", value_parser = parse_seconds)]
     seconds: Duration,
@@ -57,23 +53,27 @@ const TOLERANCE: f64 = 1e-4;
 const FEWEST_RUNS: usize = 5;
 
 pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
-    let fused_options = args.compile.options()?;
-    if args.compile.no_fuse || args.compile.backend == Backend::Interpreter {
+    let fused_options = args.subject.compile.options()?;
+    if args.subject.compile.no_fuse || args.subject.compile.backend == Backend::Interpreter {
         return Err(Failure::Usage("bench compares compiled code with and without fusion".to_owned()));
     }
     let unfused_options = CompileOptions { fuse: false, ..fused_options.clone() };
-    if args.compile.backend == Backend::Cuda {
-        let request = cuda::Request { model: &args.model, weights: &args.weights, seconds: args.seconds };
+    if args.subject.compile.backend == Backend::Cuda {
+        let request = cuda::Request {
+            model: &args.subject.model,
+            weights: &args.subject.weights,
+            seconds: args.seconds,
+        };
         return cuda::bench(&request, &fused_options, args.json, out);
     }
     let plot = args.plot.as_deref().map(AtomicFile::create).transpose()?;
-    let loaded = args.model.load()?;
+    let loaded = args.subject.model.load()?;
     let graph = &loaded.graph;
     let fused = runtime::compile(graph, &fused_options)?;
     let unfused = runtime::compile(graph, &unfused_options)?;
     memory::check(graph, Backend::Cpu, &[&fused, &unfused])?;
-    let weights = args.weights.load(&loaded, true)?;
-    let inputs = inputs::gather(graph, &[], &PictureArgs::default(), 0)?;
+    let weights = args.subject.weights.load(&loaded, true)?;
+    let inputs = random_inputs(graph, 0);
     let mut fused = Contender::new(fused.bind(&weights.weights)?);
     let mut unfused = Contender::new(unfused.bind(&weights.weights)?);
     let answer = fused.executable.run(&inputs)?;
@@ -91,7 +91,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
 
     let report = Report {
         model: &graph.name,
-        description: args.model.describe(graph),
+        description: args.subject.model.describe(graph),
         weights: &weights.origin,
         threads: fused_options.threads,
         fused: &fused,

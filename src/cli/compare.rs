@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::failure::Failure;
-use super::inputs::{self, PictureArgs};
+use super::inputs::{InputArgs, PictureArgs};
 use super::memory;
-use super::options::{Backend, CompileArgs, ModelArgs, WeightArgs};
+use super::options::{Backend, SubjectArgs};
 use super::progress::spinner;
 use super::text::count;
 use crate::Error;
@@ -22,17 +22,9 @@ use crate::runtime;
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    model: ModelArgs,
+    subject: SubjectArgs,
     #[command(flatten)]
-    weights: WeightArgs,
-    #[command(flatten)]
-    compile: CompileArgs,
-    /// A .npy array in the model's own shape, or a PNG or JPEG picture; by position or name [default: random]
-    #[arg(long, short, value_name = "[NAME=]FILE")]
-    input: Vec<String>,
-    /// Seed of inputs that are not given
-    #[arg(long, value_name = "SEED", default_value_t = 0)]
-    input_seed: u64,
+    inputs: InputArgs,
     /// What compiled values are held to: `interpreter`, `unfused` (code without fusion), or arrays named as layers
     #[arg(long, value_name = "interpreter|unfused|FILE.npz", default_value = "interpreter")]
     against: String,
@@ -55,12 +47,12 @@ fn parse_tolerance(text: &str) -> Result<f64, String> {
 }
 
 pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
-    let options = args.compile.options()?;
-    if args.compile.backend != Backend::Cpu {
+    let options = args.subject.compile.options()?;
+    if args.subject.compile.backend != Backend::Cpu {
         return Err(Failure::Usage("compare is about compiled code".to_owned()));
     }
     let dump = args.dump_all.as_deref().map(AtomicFile::create).transpose()?;
-    let loaded = args.model.load()?;
+    let loaded = args.subject.model.load()?;
     let graph = &loaded.graph;
     let compiled = runtime::compile(graph, &options)?;
     memory::check(graph, Backend::Interpreter, &[&compiled])?;
@@ -69,7 +61,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         "unfused" => Reference::Unfused,
         path => Reference::load(path.as_ref(), graph)?,
     };
-    let arrays = inputs::gather(graph, &args.input, &args.pictures, args.input_seed)?;
+    let arrays = args.inputs.gather(graph, &args.pictures)?;
     if let Some((&id, array)) =
         graph.inputs().iter().zip(&arrays).find(|(id, a)| graph.shape(**id) != a.shape())
     {
@@ -79,7 +71,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
             array.shape()
         )));
     }
-    let weights = args.weights.load(&loaded, false)?;
+    let weights = args.subject.weights.load(&loaded, false)?;
     drop(compiled);
     let (recording, comparison) = spinner("comparing", || -> Result<_, Error> {
         let recording = Recording::new(graph, &weights.weights, &arrays, &options)?;
@@ -105,7 +97,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         });
         writeln!(out, "{document:#}")?;
     } else {
-        let (description, origin) = (args.model.describe(graph), &weights.origin);
+        let (description, origin) = (args.subject.model.describe(graph), &weights.origin);
         let against = if args.against == "interpreter" { "the interpreter" } else { &args.against };
         writeln!(out, "{description} with {origin}, compiled for {isa}, against {against}")?;
         report(&comparison, args.tolerance, out)?;

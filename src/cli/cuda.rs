@@ -7,7 +7,6 @@ use serde_json::json;
 
 use super::engine::difference;
 use super::failure::Failure;
-use super::inputs::{self, PictureArgs};
 use super::layers::{median, medians, name};
 use super::options::{ModelArgs, WeightArgs};
 use super::profile::{gb_per_s, gflops};
@@ -17,7 +16,7 @@ use crate::kernels::gpu::GpuFamily;
 use crate::runtime::cuda::{CudaExecutable, Device};
 use crate::runtime::{CompileOptions, gpu};
 use crate::tensor::Tensor;
-use crate::weights::Weights;
+use crate::weights::{Weights, random_inputs};
 
 /// What is measured, and for how long.
 pub struct Request<'a> {
@@ -62,7 +61,7 @@ pub fn bench(
     let loaded_model = request.model.load()?;
     let graph = &loaded_model.graph;
     let weights = request.weights.load(&loaded_model, true)?;
-    let inputs = inputs::gather(graph, &[], &PictureArgs::default(), 0)?;
+    let inputs = random_inputs(graph, 0);
     let unfused_options = CompileOptions { fuse: false, ..options.clone() };
     let mut fused = load(&device, graph, &weights.weights, &inputs, options)?;
     let mut unfused = load(&device, graph, &weights.weights, &inputs, &unfused_options)?;
@@ -124,7 +123,7 @@ pub fn profile(
     let loaded_model = request.model.load()?;
     let graph = &loaded_model.graph;
     let weights = request.weights.load(&loaded_model, true)?;
-    let inputs = inputs::gather(graph, &[], &PictureArgs::default(), 0)?;
+    let inputs = random_inputs(graph, 0);
     let mut loaded = load(&device, graph, &weights.weights, &inputs, options)?;
     let (mut runs, mut whole) = (Vec::new(), Vec::new());
     let start = Instant::now();

@@ -11,8 +11,19 @@ use crate::io::npy::NpyFile;
 use crate::tensor::{Shape, Tensor};
 use crate::weights::random_input;
 
+/// What the model is run on.
+#[derive(Args)]
+pub struct InputArgs {
+    /// A .npy array in the model's own shape, or a PNG or JPEG picture; by position or name [default: random]
+    #[arg(long, short, value_name = "[NAME=]FILE")]
+    input: Vec<String>,
+    /// Seed of inputs that are not given
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    input_seed: u64,
+}
+
 /// How pictures become arrays.
-#[derive(Args, Default)]
+#[derive(Args)]
 #[command(next_help_heading = "Pictures")]
 pub struct PictureArgs {
     /// Resize first: N for the shorter side, HEIGHTxWIDTH, or none [default: such that the crop is 224/256
@@ -99,68 +110,65 @@ impl PictureArgs {
     }
 }
 
-/// One array for each input of `graph`, in order: `files` are `FILE` or `NAME=FILE`, and inputs without a file
-/// are random in [-1, 1). The leading dimension of each may be a multiple of the input's own, the same for all:
-/// the model is then run several times. Several files for a model of one input are images of one batch.
-///
-/// # Errors
-/// Where a file cannot be read or does not fit its input.
-pub fn gather(
-    graph: &Graph,
-    files: &[String],
-    pictures: &PictureArgs,
-    seed: u64,
-) -> Result<Vec<Tensor>, Error> {
-    let inputs: Vec<(&str, &Shape)> =
-        graph.inputs().iter().map(|&id| (graph.node(id).name.as_str(), graph.shape(id))).collect();
-    let mut assigned: Vec<Vec<PathBuf>> = vec![Vec::new(); inputs.len()];
-    let mut position = 0;
-    for file in files {
-        let named = file.split_once('=').and_then(|(name, path)| {
-            inputs.iter().position(|(input, _)| *input == name).map(|index| (index, path))
+impl InputArgs {
+    /// One array for each input of `graph`, in order; inputs without a file are random in [-1, 1). The leading dimension
+    /// of each may be a multiple of the input's own, the same for all: the model is then run several times. Several files
+    /// for a model of one input are images of one batch.
+    ///
+    /// # Errors
+    /// Where a file cannot be read or does not fit its input.
+    pub fn gather(&self, graph: &Graph, pictures: &PictureArgs) -> Result<Vec<Tensor>, Error> {
+        let inputs: Vec<(&str, &Shape)> =
+            graph.inputs().iter().map(|&id| (graph.node(id).name.as_str(), graph.shape(id))).collect();
+        let mut assigned: Vec<Vec<PathBuf>> = vec![Vec::new(); inputs.len()];
+        let mut position = 0;
+        for file in &self.input {
+            let named = file.split_once('=').and_then(|(name, path)| {
+                inputs.iter().position(|(input, _)| *input == name).map(|index| (index, path))
+            });
+            let (index, path) = match named {
+                Some(named) => named,
+                None if inputs.len() == 1 => (0, file.as_str()),
+                None => {
+                    position += 1;
+                    (position - 1, file.as_str())
+                }
+            };
+            let Some(slot) = assigned.get_mut(index) else {
+                let names: Vec<&str> = inputs.iter().map(|(name, _)| *name).collect();
+                return Err(Error::input(format!(
+                    "'{file}' is one input too many: the model has {} ({})",
+                    inputs.len(),
+                    names.join(", ")
+                )));
+            };
+            slot.push(PathBuf::from(path));
+        }
+        let mut arrays = Vec::new();
+        for ((name, shape), files) in inputs.iter().zip(assigned) {
+            let parts: Vec<Tensor> =
+                files.iter().map(|path| read_one(path, name, shape, pictures)).collect::<Result<_, _>>()?;
+            arrays.push(if parts.is_empty() { None } else { Some(stack(name, shape, parts)?) });
+        }
+        let given = arrays.iter().zip(&inputs).find_map(|(array, (_, shape))| {
+            let array = array.as_ref()?;
+            Some(array.data().len() / shape.elements())
         });
-        let (index, path) = match named {
-            Some(named) => named,
-            None if inputs.len() == 1 => (0, file.as_str()),
-            None => {
-                position += 1;
-                (position - 1, file.as_str())
-            }
-        };
-        let Some(slot) = assigned.get_mut(index) else {
-            let names: Vec<&str> = inputs.iter().map(|(name, _)| *name).collect();
-            return Err(Error::input(format!(
-                "'{file}' is one input too many: the model has {} ({})",
-                inputs.len(),
-                names.join(", ")
-            )));
-        };
-        slot.push(PathBuf::from(path));
+        let runs = given.unwrap_or(1);
+        arrays
+            .into_iter()
+            .zip(&inputs)
+            .map(|(array, (name, shape))| match array {
+                Some(array) if array.data().len() == runs * shape.elements() => Ok(array),
+                Some(array) => Err(Error::input(format!(
+                    "input '{name}' is {}, which is {} batches, but another input is {runs}",
+                    array.shape(),
+                    array.data().len() / shape.elements()
+                ))),
+                None => Ok(random_input(name, &batches(shape, runs), self.input_seed)),
+            })
+            .collect()
     }
-    let mut arrays = Vec::new();
-    for ((name, shape), files) in inputs.iter().zip(assigned) {
-        let parts: Vec<Tensor> =
-            files.iter().map(|path| read_one(path, name, shape, pictures)).collect::<Result<_, _>>()?;
-        arrays.push(if parts.is_empty() { None } else { Some(stack(name, shape, parts)?) });
-    }
-    let given = arrays.iter().zip(&inputs).find_map(|(array, (_, shape))| {
-        let array = array.as_ref()?;
-        Some(array.data().len() / shape.elements())
-    });
-    let runs = given.unwrap_or(1);
-    arrays
-        .into_iter()
-        .zip(&inputs)
-        .map(|(array, (name, shape))| match array {
-            Some(array) if array.data().len() == runs * shape.elements() => Ok(array),
-            Some(array) => Err(Error::input(format!(
-                "input '{name}' is {}, which is {} batches, but another input is {runs}",
-                array.shape(),
-                array.data().len() / shape.elements()
-            ))),
-            None => Ok(random_input(name, &batches(shape, runs), seed)),
-        })
-        .collect()
 }
 
 /// The shape of `runs` arrays of `shape` behind one another.

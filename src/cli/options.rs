@@ -282,6 +282,17 @@ impl PrecisionArg {
     }
 }
 
+/// A model, its weights, and how it is compiled.
+#[derive(Args)]
+pub struct SubjectArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub weights: WeightArgs,
+    #[command(flatten)]
+    pub compile: CompileArgs,
+}
+
 /// How the model is compiled.
 #[derive(Args)]
 pub struct CompileArgs {

@@ -7,10 +7,9 @@ use serde_json::{Value, json};
 
 use super::cuda;
 use super::failure::Failure;
-use super::inputs::{self, PictureArgs};
 use super::layers::{medians, name};
 use super::memory;
-use super::options::{Backend, CompileArgs, ModelArgs, WeightArgs};
+use super::options::{Backend, SubjectArgs};
 use super::progress::Progress;
 use super::text::{bytes, count, elide, table, time};
 use crate::graph::Graph;
@@ -18,6 +17,7 @@ use crate::kernels::KernelSpec;
 use crate::lower::Plan;
 use crate::machine::{Demand, Machine, Roof, Traffic};
 use crate::runtime::{self, StepInfo};
+use crate::weights::random_inputs;
 
 /// Times every kernel of a compiled model against what this machine can do
 ///
@@ -26,11 +26,7 @@ use crate::runtime::{self, StepInfo};
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    weights: WeightArgs,
-    #[command(flatten)]
-    compile: CompileArgs,
+    subject: SubjectArgs,
     /// How long to measure, in seconds
     #[arg(long, value_name = "S", default_value = "1", value_parser = super::bench::parse_seconds)]
     seconds: Duration,
@@ -40,20 +36,24 @@ pub struct Args {
 }
 
 pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
-    let options = args.compile.options()?;
-    if args.compile.backend == Backend::Cuda {
-        let request = cuda::Request { model: &args.model, weights: &args.weights, seconds: args.seconds };
+    let options = args.subject.compile.options()?;
+    if args.subject.compile.backend == Backend::Cuda {
+        let request = cuda::Request {
+            model: &args.subject.model,
+            weights: &args.subject.weights,
+            seconds: args.seconds,
+        };
         return cuda::profile(&request, &options, args.json, out);
     }
-    if args.compile.backend != Backend::Cpu {
+    if args.subject.compile.backend != Backend::Cpu {
         return Err(Failure::Usage("profile times compiled code".to_owned()));
     }
-    let loaded = args.model.load()?;
+    let loaded = args.subject.model.load()?;
     let graph = &loaded.graph;
     let compiled = runtime::compile(graph, &options)?;
     memory::check(graph, Backend::Cpu, &[&compiled])?;
-    let weights = args.weights.load(&loaded, true)?;
-    let inputs = inputs::gather(graph, &[], &PictureArgs::default(), 0)?;
+    let weights = args.subject.weights.load(&loaded, true)?;
+    let inputs = random_inputs(graph, 0);
     let machine = Machine::get(compiled.plan().target, options.threads)?;
     let mut executable = compiled.bind(&weights.weights)?;
     executable.run(&inputs)?;
@@ -74,7 +74,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     });
     let profile = Profile {
         graph,
-        description: args.model.describe(graph),
+        description: args.subject.model.describe(graph),
         weights: &weights.origin,
         machine: &machine,
         runs: runs.len(),

@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::engine::{Engine, Prepared, difference, rounding_sentence, without_rounding};
 use super::failure::Failure;
-use super::inputs::{self, PictureArgs, batches};
+use super::inputs::{InputArgs, PictureArgs, batches};
 use super::labels::{self, Best, Labels};
-use super::options::{Backend, CompileArgs, LoadedModel, ModelArgs, WeightArgs};
+use super::options::{Backend, LoadedModel, SubjectArgs};
 use super::progress::Progress;
 use super::text::{count, ms, range, rows_only, table};
 use crate::Error;
@@ -26,17 +26,9 @@ use crate::weights::{self, Weights};
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    model: ModelArgs,
+    subject: SubjectArgs,
     #[command(flatten)]
-    weights: WeightArgs,
-    #[command(flatten)]
-    compile: CompileArgs,
-    /// A .npy array in the model's own shape, or a PNG or JPEG picture; by position or name [default: random]
-    #[arg(long, short, value_name = "[NAME=]FILE")]
-    input: Vec<String>,
-    /// Seed of inputs that are not given
-    #[arg(long, value_name = "SEED", default_value_t = 0)]
-    input_seed: u64,
+    inputs: InputArgs,
     /// Write an output as .npy; by position or name
     #[arg(long, short, value_name = "[NAME=]FILE.npy")]
     output: Vec<String>,
@@ -66,8 +58,8 @@ pub struct Args {
 const SHOWN: usize = 8;
 
 pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
-    let options = args.compile.options()?;
-    let loaded = args.model.load()?;
+    let options = args.subject.compile.options()?;
+    let loaded = args.subject.model.load()?;
     let graph = &loaded.graph;
     // What can fail early does, before the work: no output is lost to a mistyped path.
     let files = create_outputs(graph, &args.output)?;
@@ -75,10 +67,10 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     check_distinct(files.iter().map(|(_, file)| file).chain(&save_weights))?;
     let labels = load_labels(&args, graph)?;
     let expected = args.expect.as_deref().map(|path| NpyFile::open(path)?.read()).transpose()?;
-    let prepared = Prepared::new(args.compile.backend, graph, &options)?;
-    let arrays = inputs::gather(graph, &args.input, &args.pictures, args.input_seed)?;
-    let weights = args.weights.load(&loaded, false)?;
-    let exact = without_rounding(&options).filter(|_| args.compile.backend == Backend::Cpu);
+    let prepared = Prepared::new(args.subject.compile.backend, graph, &options)?;
+    let arrays = args.inputs.gather(graph, &args.pictures)?;
+    let weights = args.subject.weights.load(&loaded, false)?;
+    let exact = without_rounding(&options).filter(|_| args.subject.compile.backend == Backend::Cpu);
     let exact = exact.map(|options| -> Result<Vec<Tensor>, Failure> {
         let mut engine = Prepared::new(Backend::Cpu, graph, &options)?.bind(&weights.weights)?;
         Ok(run_batches(&mut engine, graph, arrays.clone())?.0)
@@ -94,7 +86,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     write_files(files, save_weights, &outputs, &weights.weights)?;
     let report = Report {
         graph,
-        description: args.model.describe(graph),
+        description: args.subject.model.describe(graph),
         weights: &weights.origin,
         outputs: &outputs,
         labels: labels.as_ref(),
@@ -142,7 +134,7 @@ fn check_distinct<'a>(files: impl Iterator<Item = &'a AtomicFile>) -> Result<(),
 
 /// The labels, after checking that an output has as many classes.
 fn load_labels(args: &Args, graph: &Graph) -> Result<Option<Labels>, Error> {
-    let labels = Labels::load(args.labels.as_deref(), &args.model.model)?;
+    let labels = Labels::load(args.labels.as_deref(), &args.subject.model.model)?;
     let classes = || graph.outputs().iter().filter_map(|output| labels::classes(graph.shape(output.node)));
     match labels {
         Some(labels) if classes().any(|classes| labels.check(classes).is_ok()) => Ok(Some(labels)),

@@ -7,8 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::inputs::{self, PictureArgs};
-use super::options::{Backend, CompileArgs, ModelArgs, WeightArgs};
+use super::options::{Backend, SubjectArgs};
 use super::progress::Progress;
 use super::text::{count, table, time};
 use crate::io::AtomicFile;
@@ -17,6 +16,7 @@ use crate::lower::Choice;
 use crate::machine::cpu_name;
 use crate::runtime::CompileOptions;
 use crate::tune::{Report, TuningFile, tune};
+use crate::weights::random_inputs;
 
 /// Measures the best few ways to compute each layer, and remembers the fastest for later compilations
 ///
@@ -26,11 +26,7 @@ use crate::tune::{Report, TuningFile, tune};
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    weights: WeightArgs,
-    #[command(flatten)]
-    compile: CompileArgs,
+    subject: SubjectArgs,
     /// How long to measure, in seconds
     #[arg(long, value_name = "S", default_value = "20", value_parser = super::bench::parse_seconds)]
     seconds: Duration,
@@ -43,19 +39,19 @@ pub struct Args {
 }
 
 pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
-    if args.compile.backend != Backend::Cpu || args.compile.tuning.is_some() {
+    if args.subject.compile.backend != Backend::Cpu || args.subject.compile.tuning.is_some() {
         return Err(Failure::Usage("tune measures compiled code, beginning untuned".to_owned()));
     }
-    let options = args.compile.untuned()?;
+    let options = args.subject.compile.untuned()?;
     let isa = options.isa.resolve()?;
     let Some(path) = args.output.clone().or_else(TuningFile::default_path) else {
         return Err(Failure::input("there is no cache folder to remember choices in: pass --output FILE"));
     };
     let mut file = open(&path, args.output.is_some())?;
-    let loaded = args.model.load()?;
+    let loaded = args.subject.model.load()?;
     let graph = &loaded.graph;
-    let weights = args.weights.load(&loaded, true)?;
-    let inputs = inputs::gather(graph, &[], &PictureArgs::default(), 0)?;
+    let weights = args.subject.weights.load(&loaded, true)?;
+    let inputs = random_inputs(graph, 0);
     let mut bar = Progress::new("measuring candidates", 1000);
     let report = tune(graph, &weights.weights, &inputs, &options, args.seconds, |done| {
         bar.set((1000.0 * done) as u64);
@@ -71,7 +67,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         writeln!(out, "{:#}", json(&graph.name, &options, isa.name(), &report, &path))?;
     } else {
         let threads = count(options.threads, "thread");
-        writeln!(out, "{} with {}, {isa}, {threads}\n", args.model.describe(graph), weights.origin)?;
+        writeln!(out, "{} with {}, {isa}, {threads}\n", args.subject.model.describe(graph), weights.origin)?;
         text(&report, &path, out)?;
     }
     Ok(())
@@ -109,9 +105,9 @@ fn words(choice: &Choice) -> String {
             blocking.channels,
             order(o)
         ),
-        Choice::Winograd { method, tile, rows, channels } => {
+        Choice::Winograd { method, tile, rows } => {
             let [height, width] = method.tile();
-            format!("winograd{height}x{width} {}x{}, blocks {rows}x{channels}", tile.columns, tile.vectors)
+            format!("winograd{height}x{width} {}x{}, blocks of {rows} rows", tile.columns, tile.vectors)
         }
         Choice::Depthwise { columns, rows } => format!("depthwise {columns}, blocks of {rows} rows"),
         Choice::Fused { columns, tile, order: o, rows } => format!(

@@ -10,7 +10,7 @@ mod safetensors;
 pub use binding::{Binding, Mismatch, Misshapen, Missing, bind};
 pub use file::WeightFile;
 pub use hub::HubAddress;
-pub use random::{random, random_input};
+pub use random::{random, random_input, random_inputs};
 pub use safetensors::{save, write};
 
 use std::collections::BTreeMap;

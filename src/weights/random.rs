@@ -38,6 +38,11 @@ pub fn random_input(name: &str, shape: &Shape, seed: u64) -> Tensor {
     uniform(name, shape, -1.0, 1.0, seed)
 }
 
+/// Random values for each input of a graph, in order, as [`random_input`] draws them.
+pub fn random_inputs(graph: &Graph, seed: u64) -> Vec<Tensor> {
+    graph.inputs().iter().map(|&id| random_input(&graph.node(id).name, graph.shape(id), seed)).collect()
+}
+
 fn range(init: Init) -> (f32, f32) {
     match init {
         Init::Kaiming { fan_in } => {

@@ -13,7 +13,6 @@ use kiln::ops::{
 use kiln::tensor::{Shape, Tensor};
 #[allow(unused_imports, reason = "each test file uses its own part")]
 pub use kiln::weights::random as random_weights;
-use kiln::weights::random_input;
 use proptest::prelude::*;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -34,12 +33,6 @@ pub fn random_graph(seed: u64) -> Graph {
     let count = rng.random_range(1..14);
     let steps: Vec<Step> = (0..count).map(|_| (rng.random_range(0..STEPS.len()), rng.random())).collect();
     build(seed, &steps)
-}
-
-/// Inputs in [-1, 1) for a graph.
-pub fn random_inputs(graph: &Graph, seed: u64) -> Vec<Tensor> {
-    let random = |&id| random_input(&graph.node(id).name, graph.shape(id), seed);
-    graph.inputs().iter().map(random).collect()
 }
 
 fn build(seed: u64, steps: &[Step]) -> Graph {

@@ -3,8 +3,9 @@
 use kiln::graph::{Graph, verify};
 use kiln::interpreter::evaluate;
 use kiln::passes::{self, Options};
+use kiln::weights::random_inputs;
 
-use crate::common::random_graph::{random_inputs, random_weights};
+use crate::common::random_graph::random_weights;
 
 /// What rewrites may change an answer by: they reorder the arithmetic of single layers.
 const TOLERANCE: f64 = 1e-5;
