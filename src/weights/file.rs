@@ -228,8 +228,10 @@ impl WeightFile {
         let size = entry.element.bytes();
         let values = match &mut self.sources[entry.source] {
             Source::Plain(path, file) => {
-                let read =
-                    file.seek(SeekFrom::Start(entry.start)).and_then(|_| values(file, span, size, decode));
+                let read = file.seek(SeekFrom::Start(entry.start)).and_then(|_| match entry.element {
+                    Element::F32 => floats(file, span),
+                    _ => values(file, span, size, decode),
+                });
                 read.map_err(Error::read(path))?
             }
             Source::Zip(path, archive) => {
@@ -286,6 +288,20 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>, Error> {
 /// The files that an index names, each once.
 pub(super) fn shards(path: &Path) -> Result<BTreeSet<String>, Error> {
     Ok(read_index(path)?.into_values().collect())
+}
+
+/// The next `count` elements of a file that has that many, read to where they stay.
+fn floats(file: &mut File, count: usize) -> io::Result<Vec<f32>> {
+    let left = file.metadata()?.len().saturating_sub(file.stream_position()?);
+    if (count as u64).checked_mul(4).is_none_or(|bytes| bytes > left) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut values = vec![0.0f32; count];
+    file.read_exact(bytemuck::cast_slice_mut(&mut values))?;
+    for value in &mut values {
+        *value = f32::from_bits(u32::from_le(value.to_bits()));
+    }
+    Ok(values)
 }
 
 /// The next `count` elements; memory is taken only as they arrive.
