@@ -3,7 +3,7 @@
 use half::f16;
 
 use crate::kernels::product::PackedFilter;
-use crate::kernels::winograd::Method;
+use crate::kernels::winograd::{FilterTransform, Method};
 
 /// `[group][o][c][tap]` to `[group][panel][tap][c][panel_width]`. Channels beyond the outputs are left as they are.
 pub fn pack_filter(weight: &[f32], taps: usize, packed: &PackedFilter, target: &mut [f32]) {
@@ -27,26 +27,44 @@ pub fn pack_filter(weight: &[f32], taps: usize, packed: &PackedFilter, target: &
 
 /// `[group][o][c][kh][kw]` to `[group][product][panel][c][panel_width]`, each filter `g` as `G g Gᵀ`.
 pub fn pack_winograd(weight: &[f32], method: Method, packed: &PackedFilter, target: &mut [f32]) {
-    let [height, width] = method.kernel();
-    let groups = weight.chunks_exact(packed.outputs * packed.reduction * height * width);
-    let size = packed.elements() / packed.groups * method.products();
-    for (weight, target) in groups.zip(target.chunks_exact_mut(size)) {
-        pack_winograd_group(weight, method, packed, target);
+    match method.kernel() {
+        [3, 3] => pack_winograd_groups::<3>(weight, method, packed, target),
+        [5, 5] => pack_winograd_groups::<5>(weight, method, packed, target),
+        kernel => unreachable!("there are no methods for {kernel:?}"),
     }
 }
 
-fn pack_winograd_group(weight: &[f32], method: Method, packed: &PackedFilter, target: &mut [f32]) {
+fn pack_winograd_groups<const TAPS: usize>(
+    weight: &[f32],
+    method: Method,
+    packed: &PackedFilter,
+    target: &mut [f32],
+) {
+    let transform = FilterTransform::<TAPS>::new(method);
+    let filters: &[[[f32; TAPS]; TAPS]] = weight.as_chunks().0.as_chunks().0;
+    let groups = filters.chunks_exact(packed.outputs * packed.reduction);
+    let size = packed.elements() / packed.groups * method.products();
+    for (filters, target) in groups.zip(target.chunks_exact_mut(size)) {
+        pack_winograd_group(filters, &transform, method.products(), packed, target);
+    }
+}
+
+fn pack_winograd_group<const TAPS: usize>(
+    filters: &[[[f32; TAPS]; TAPS]],
+    transform: &FilterTransform<TAPS>,
+    products: usize,
+    packed: &PackedFilter,
+    target: &mut [f32],
+) {
     let PackedFilter { reduction: channels, panel_width, .. } = *packed;
     let group = packed.panels() * panel_width * channels;
-    let [height, width] = method.kernel();
-    let taps = height * width;
     // The filters of a panel for one channel, by product.
-    let mut rows = vec![0.0; method.products() * panel_width];
-    for (panel, filters) in weight.chunks(panel_width * channels * taps).enumerate() {
+    let mut rows = vec![0.0; products * panel_width];
+    for (panel, filters) in filters.chunks(panel_width * channels).enumerate() {
         for channel in 0..channels {
-            for (lane, filter) in filters[channel * taps..].chunks(channels * taps).enumerate() {
-                let products = method.transform_filter(&filter[..taps]);
-                for (product, &value) in products[..method.products()].iter().enumerate() {
+            for (lane, filter) in filters[channel..].iter().step_by(channels).enumerate() {
+                let transformed = transform.apply(filter);
+                for (product, &value) in transformed[..products].iter().enumerate() {
                     rows[product * panel_width + lane] = value;
                 }
             }

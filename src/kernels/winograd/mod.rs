@@ -8,7 +8,7 @@
 
 mod transform;
 
-pub use transform::{Method, Transform};
+pub use transform::{FilterTransform, Method, Transform};
 
 use super::Family;
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};

@@ -20,9 +20,6 @@ pub enum Transform {
 /// Inputs of F(4, 3) and F(2, 5).
 const MOST_INPUTS: usize = 6;
 
-/// Elements of a filter in F(2, 5).
-const MOST_TAPS: usize = 5;
-
 /// Products of the largest methods.
 const MOST_PRODUCTS: usize = MOST_INPUTS * MOST_INPUTS;
 
@@ -70,29 +67,34 @@ impl Method {
     pub fn products(self) -> usize {
         self.rows.inputs() * self.columns.inputs()
     }
+}
 
-    /// `G g Gᵀ` of a filter, row by row, computed in `f64`: the first [`Method::products`] elements.
-    ///
+/// `G g Gᵀ` for a filter of `TAPS` rows and columns.
+pub struct FilterTransform<const TAPS: usize> {
+    rows: Vec<[f64; TAPS]>,
+    columns: Vec<[f64; TAPS]>,
+}
+
+impl<const TAPS: usize> FilterTransform<TAPS> {
     /// # Panics
-    /// If the filter has not [`Method::kernel`]'s elements.
-    pub fn transform_filter(self, filter: &[f32]) -> [f32; MOST_PRODUCTS] {
-        let [height, width] = self.kernel();
-        assert_eq!(filter.len(), height * width);
-        let dot = |factors: &[f64], values: &mut dyn Iterator<Item = f64>| -> f64 {
-            factors.iter().zip(values).map(|(factor, value)| factor * value).sum()
+    /// If the method is for other filters.
+    pub fn new(method: Method) -> Self {
+        let rows = |transform: Transform| -> Vec<[f64; TAPS]> {
+            transform.filter().iter().map(|row| (*row).try_into().expect("as many taps")).collect()
         };
-        let mut columns = [[0.0; MOST_TAPS]; MOST_INPUTS];
-        for (row, factors) in columns.iter_mut().zip(self.rows.filter()) {
-            for (x, value) in row[..width].iter_mut().enumerate() {
-                *value = dot(factors, &mut filter[x..].iter().step_by(width).map(|&value| f64::from(value)));
-            }
-        }
+        FilterTransform { rows: rows(method.rows), columns: rows(method.columns) }
+    }
+
+    /// The first [`Method::products`] elements, row by row, computed in `f64`.
+    pub fn apply(&self, filter: &[[f32; TAPS]; TAPS]) -> [f32; MOST_PRODUCTS] {
+        let dot = |a: &[f64; TAPS], b: &[f64; TAPS]| -> f64 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
+        let columns: [[f64; TAPS]; TAPS] =
+            std::array::from_fn(|x| std::array::from_fn(|y| f64::from(filter[y][x])));
         let mut products = [0.0; MOST_PRODUCTS];
-        for (target, row) in
-            products.chunks_exact_mut(self.columns.inputs()).zip(&columns[..self.rows.inputs()])
-        {
-            for (target, factors) in target.iter_mut().zip(self.columns.filter()) {
-                *target = dot(factors, &mut row[..width].iter().copied()) as f32;
+        for (target, factors) in products.chunks_exact_mut(self.columns.len()).zip(&self.rows) {
+            let row: [f64; TAPS] = std::array::from_fn(|x| dot(factors, &columns[x]));
+            for (target, factors) in target.iter_mut().zip(&self.columns) {
+                *target = dot(factors, &row) as f32;
             }
         }
         products
