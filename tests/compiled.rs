@@ -3,7 +3,7 @@
 mod common;
 
 use common::problem::Problem;
-use common::random_graph::{graphs, random_inputs};
+use common::random_graph::graphs;
 use kiln::codegen::target::InstructionSet;
 use kiln::graph::Graph;
 use kiln::interpreter;
@@ -13,7 +13,7 @@ use kiln::lower::lower;
 use kiln::ops::Op;
 use kiln::runtime::{CompileOptions, Isa, compile};
 use kiln::tensor::Tensor;
-use kiln::weights::{self, Weights};
+use kiln::weights::{self, Weights, random_inputs};
 use proptest::prelude::*;
 
 /// The largest relative error of a single layer or a small graph.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::models::graph;
-use common::random_graph::random_inputs;
 use kiln::Model;
 use kiln::codegen::target::InstructionSet;
 use kiln::graph::Graph;
@@ -16,7 +15,7 @@ use kiln::lower::{self, Choice, Tuning};
 use kiln::runtime::{CompileOptions, Isa, compile};
 use kiln::tensor::Tensor;
 use kiln::tune::tune;
-use kiln::weights;
+use kiln::weights::{self, random_inputs};
 
 /// The candidates of every problem of a graph.
 fn candidates(graph: &Graph, options: &CompileOptions) -> BTreeMap<String, Vec<Choice>> {

@@ -40,6 +40,12 @@ pub struct ConvKernel {
 }
 
 impl ConvKernel {
+    /// What [`Blocking::pixels`] cuts up: rows, or the pixels of the only one.
+    pub fn block_extent(&self) -> usize {
+        let [.., height, width] = self.y.dims[..] else { unreachable!("rank 4") };
+        if height > 1 { height } else { width }
+    }
+
     pub fn packed_filter(&self, lanes: usize) -> PackedFilter {
         PackedFilter {
             groups: self.groups,
@@ -118,7 +124,7 @@ impl Family for ConvKernel {
         };
         let [images, _, height, width] = self.y.dims[..] else { unreachable!("rank 4") };
         let along_rows = height > 1;
-        let extent = if along_rows { height } else { width };
+        let extent = self.block_extent();
         let blocks = extent.div_ceil(self.blocking.pixels);
         let channel_blocks = filter.outputs.div_ceil(self.blocking.channels);
         let first = k.grid(0, if self.groups > 1 { self.groups } else { images });

@@ -127,19 +127,13 @@ fn by_winograd(product: &Product, kernel: [usize; 2], target: InstructionSet) ->
     if !tiles::suits_winograd(product.reduction / (kernel[0] * kernel[1]), product.outputs, target) {
         return Vec::new();
     }
-    let plans = Method::all(kernel).iter().map(|&method| tiles::winograd_plan(product, method, target).1);
+    let plans = Method::all(kernel).iter().map(|&method| tiles::winograd_plan(product, method, target, 1).1);
     let plans: Vec<WinogradPlan> = plans.collect();
-    let choice =
-        |WinogradPlan { method, tile, rows, channels }| Choice::Winograd { method, tile, rows, channels };
+    let choice = |WinogradPlan { method, tile, rows, .. }| Choice::Winograd { method, tile, rows };
     let mut found: Vec<Choice> = plans.iter().copied().map(choice).collect();
     for plan in plans {
-        let panel = plan.tile.vectors * target.lanes();
         let tile_rows = product.rows.div_ceil(plan.method.rows.outputs());
         found.extend(around(plan.rows, tile_rows).take(2).map(|rows| choice(WinogradPlan { rows, ..plan })));
-        for parts in [1, 2] {
-            let channels = product.outputs.div_ceil(parts).next_multiple_of(panel);
-            found.push(choice(WinogradPlan { channels, ..plan }));
-        }
     }
     found
 }

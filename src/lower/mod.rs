@@ -121,6 +121,8 @@ pub struct LowerOptions<'a> {
     pub winograd: bool,
     /// How the weights of those convolutions and dense layers are stored whose speed they decide.
     pub weight_type: WeightType,
+    /// How many threads a kernel's grid is to be cut up for. What is computed does not depend on it.
+    pub threads: usize,
     /// Choices that were measured.
     pub tuning: &'a Tuning,
 }
@@ -134,6 +136,7 @@ pub fn lower(graph: &Graph, options: LowerOptions) -> Result<Plan, LowerError> {
         graph,
         target,
         weight_type: options.weight_type,
+        threads: options.threads,
         tuning: options.tuning,
         layout: &layout,
         values: HashMap::new(),
@@ -186,6 +189,7 @@ struct Lowering<'a> {
     graph: &'a Graph,
     target: InstructionSet,
     weight_type: WeightType,
+    threads: usize,
     tuning: &'a Tuning,
     layout: &'a layout::Layout,
     values: HashMap<NodeId, Value>,

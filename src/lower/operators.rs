@@ -324,7 +324,7 @@ fn product(
         blocking,
         order: tiles::choose_order(&shape),
     };
-    let kernel = l.tuning.conv(kernel, l.target);
+    let kernel = l.tuning.conv(kernel, l.target, l.threads);
     let packed = kernel.packed_filter(l.lanes());
     let (weights, bias) = pack_filter(l, id, &filter, packed);
     let work = Work {
@@ -392,7 +392,7 @@ fn depthwise(
         columns: tiles::depthwise_columns(width, kernel[1], l.target),
         rows: tiles::rows_of(tiles::STREAMED_ELEMENTS, 2 * channels * width, height),
     };
-    let kernel = l.tuning.depthwise(kernel, l.target);
+    let kernel = l.tuning.depthwise(kernel, l.target, l.threads);
     let (weights, bias) = pack_depthwise(l, id, own[1], own.get(2).copied());
     let work = Work {
         multiply_adds: kernel.multiply_adds(),
@@ -457,7 +457,7 @@ fn conv_chain(l: &mut Lowering, id: NodeId, chain: &ConvChain, own: &[NodeId]) {
         rows,
     };
     let filter = Filter { weight: pointwise_weight, bias: pointwise_bias, kernel: [1, 1] };
-    let Some(kernel) = l.tuning.chain(kernel.clone(), l.target) else {
+    let Some(kernel) = l.tuning.chain(kernel.clone(), l.target, l.threads) else {
         let own: Vec<NodeId> = [own[0], depthwise_weight].into_iter().chain(depthwise_bias).collect();
         return separate(l, id, kernel, &own, filter, [x, y], [depthwise_extra, pointwise_extra]);
     };

@@ -188,17 +188,23 @@ pub fn choose_winograd(
     product: &Product,
     kernel: [usize; 2],
     target: InstructionSet,
+    threads: usize,
 ) -> Option<WinogradPlan> {
     if !suits_winograd(product.reduction / (kernel[0] * kernel[1]), product.outputs, target) {
         return None;
     }
-    let plans = Method::all(kernel).iter().map(|&method| winograd_plan(product, method, target));
+    let plans = Method::all(kernel).iter().map(|&method| winograd_plan(product, method, target, threads));
     let (cycles, plan) = plans.min_by(|a, b| a.0.total_cmp(&b.0))?;
     (cycles <= 0.9 * self::cycles(product, choose_tile(product, target), target)).then_some(plan)
 }
 
 /// The best plan by one method, and its cycles.
-pub fn winograd_plan(product: &Product, method: Method, target: InstructionSet) -> (f64, WinogradPlan) {
+pub fn winograd_plan(
+    product: &Product,
+    method: Method,
+    target: InstructionSet,
+    threads: usize,
+) -> (f64, WinogradPlan) {
     let lanes = target.lanes();
     let [height, width] = method.kernel();
     let channels = product.reduction / (height * width);
@@ -229,14 +235,24 @@ pub fn winograd_plan(product: &Product, method: Method, target: InstructionSet) 
     } else {
         blocks * weights as f64 * 4.0 / WEIGHT_BYTES_PER_CYCLE
     };
-    // Few blocks are divided by output channels, so that threads share them; each transforms the input again.
-    let panel = tile.vectors * lanes;
-    let panels = product.outputs.div_ceil(panel);
-    let wanted = (4 / (blocks as usize).max(1)).clamp(1, panels);
-    let parts =
-        (1..=wanted).rev().find(|parts| panels.is_multiple_of(*parts) && (parts % 2 == 0 || wanted == 1));
-    let channels = panels.div_ceil(parts.unwrap_or(wanted)) * panel;
+    let channels = winograd_channels(product.outputs, tile, blocks as usize, target, threads);
     (transforms + arithmetic.max(streaming), WinogradPlan { method, tile, rows, channels })
+}
+
+/// Output channels of a grid point. Few blocks of rows are divided by output channels, so that threads share them; each
+/// part transforms the input again.
+pub fn winograd_channels(
+    outputs: usize,
+    tile: Tile,
+    blocks: usize,
+    target: InstructionSet,
+    threads: usize,
+) -> usize {
+    let panel = tile.vectors * target.lanes();
+    let panels = outputs.div_ceil(panel);
+    let most = if threads == 1 { 1 } else { (2 * threads / blocks.max(1)).clamp(1, panels) };
+    let even = (1..=most).rev().find(|parts| panels.is_multiple_of(*parts) && (parts % 2 == 0 || most == 1));
+    panels.div_ceil(even.unwrap_or(most)) * panel
 }
 
 /// How many of `rows` each block takes, at most `most`: blocks of like size, an even number of them if more than one.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::LowerOptions;
 use super::tiles::{self, WinogradPlan};
 use crate::codegen::target::InstructionSet;
 use crate::graph::{Graph, NodeId};
@@ -24,8 +25,8 @@ use crate::ops::Conv;
 pub enum Choice {
     /// An implicit matrix product.
     Direct { tile: Tile, blocking: Blocking, order: Order },
-    /// Winograd's method: the products' tile, rows of tiles and output channels of a block.
-    Winograd { method: winograd::Method, tile: Tile, rows: usize, channels: usize },
+    /// Winograd's method: the products' tile, and rows of tiles of a block.
+    Winograd { method: winograd::Method, tile: Tile, rows: usize },
     /// Neighbouring pixels computed together, and rows of a block.
     Depthwise { columns: usize, rows: usize },
     /// A pair as one kernel: neighbouring depthwise pixels, the pointwise tile and order, rows of a block.
@@ -50,9 +51,7 @@ impl Choice {
             Choice::Direct { tile, blocking, .. } => {
                 tiles::fits(tile, target) && blocking.pixels > 0 && blocking.channels > 0
             }
-            Choice::Winograd { tile, rows, channels, .. } => {
-                tile.rows == 1 && tiles::fits(tile, target) && rows > 0 && channels > 0
-            }
+            Choice::Winograd { tile, rows, .. } => tile.rows == 1 && tiles::fits(tile, target) && rows > 0,
             Choice::Depthwise { columns, rows } => columns_fit(columns) && rows > 0,
             Choice::Fused { columns, tile, rows, .. } => {
                 columns_fit(columns) && tiles::fits(tile, target) && rows > 0
@@ -85,8 +84,8 @@ pub fn choice(spec: &KernelSpec) -> Option<Choice> {
             Choice::Direct { tile: kernel.tile, blocking: kernel.blocking, order: kernel.order }
         }
         KernelSpec::Winograd(kernel) => {
-            let winograd::WinogradKernel { method, tile, rows, channels, .. } = *kernel;
-            Choice::Winograd { method, tile, rows, channels }
+            let winograd::WinogradKernel { method, tile, rows, .. } = *kernel;
+            Choice::Winograd { method, tile, rows }
         }
         KernelSpec::Depthwise(kernel) => Choice::Depthwise { columns: kernel.columns, rows: kernel.rows },
         KernelSpec::Chain(kernel) => Choice::Fused {
@@ -135,7 +134,7 @@ impl Tuning {
         id: NodeId,
         kernel: [usize; 2],
         Conv { window, groups }: Conv,
-        target: InstructionSet,
+        LowerOptions { target, threads, .. }: LowerOptions,
     ) -> Option<Way> {
         if self.0.is_empty() {
             return None;
@@ -147,28 +146,33 @@ impl Tuning {
         let (x, y) = (view(graph.operands(id)[0])?, view(id)?);
         match self.get(&format!("conv_{}", geometry(&x, &y, kernel, &window, groups)), target)? {
             Choice::Direct { .. } => Some(Way::Direct),
-            Choice::Winograd { method, tile, rows, channels }
+            Choice::Winograd { method, tile, rows }
                 if method.kernel() == kernel
                     && tiles::suits_winograd(x.dims[1] / groups, y.dims[1] / groups, target) =>
             {
-                let whole_panels = channels.is_multiple_of(tile.vectors * target.lanes());
-                let rows = rows.min(y.dims[2].div_ceil(method.rows.outputs()));
-                let plan = WinogradPlan { method, tile, rows, channels };
-                (whole_panels || channels >= y.dims[1] / groups).then_some(Way::Winograd(plan))
+                let tile_rows = y.dims[2].div_ceil(method.rows.outputs());
+                let rows = rows.min(tile_rows);
+                let (outputs, blocks) = (y.dims[1] / groups, tile_rows.div_ceil(rows));
+                let channels = tiles::winograd_channels(outputs, tile, blocks, target, threads);
+                Some(Way::Winograd(WinogradPlan { method, tile, rows, channels }))
             }
             _ => None,
         }
     }
 
-    pub(super) fn conv(&self, kernel: ConvKernel, target: InstructionSet) -> ConvKernel {
+    /// A convolution with the tile, blocks and order that were measured.
+    pub(super) fn conv(&self, kernel: ConvKernel, target: InstructionSet, threads: usize) -> ConvKernel {
         if self.0.is_empty() {
             return kernel;
         }
-        let outputs = kernel.y.dims[1] / kernel.groups;
+        let (outputs, extent) = (kernel.y.dims[1] / kernel.groups, kernel.block_extent());
+        let points =
+            |blocking: &Blocking| extent.div_ceil(blocking.pixels) * outputs.div_ceil(blocking.channels);
         match self.get(&conv_problem(&kernel), target) {
             Some(Choice::Direct { tile, blocking, order })
-                if blocking.channels.is_multiple_of(tile.vectors * target.lanes())
-                    || blocking.channels >= outputs =>
+                if (blocking.channels.is_multiple_of(tile.vectors * target.lanes())
+                    || blocking.channels >= outputs)
+                    && busies(threads, points(&blocking), points(&kernel.blocking)) =>
             {
                 ConvKernel { tile, blocking, order, ..kernel }
             }
@@ -176,28 +180,53 @@ impl Tuning {
         }
     }
 
-    pub(super) fn depthwise(&self, kernel: DepthwiseKernel, target: InstructionSet) -> DepthwiseKernel {
+    /// A depthwise convolution with the columns and rows that were measured.
+    pub(super) fn depthwise(
+        &self,
+        kernel: DepthwiseKernel,
+        target: InstructionSet,
+        threads: usize,
+    ) -> DepthwiseKernel {
         if self.0.is_empty() {
             return kernel;
         }
+        let points = |rows: usize| kernel.y.dims[2].div_ceil(rows);
         match self.get(&depthwise_problem(&kernel), target) {
-            Some(Choice::Depthwise { columns, rows }) => DepthwiseKernel { columns, rows, ..kernel },
+            Some(Choice::Depthwise { columns, rows })
+                if busies(threads, points(rows), points(kernel.rows)) =>
+            {
+                DepthwiseKernel { columns, rows, ..kernel }
+            }
             _ => kernel,
         }
     }
 
     /// The kernel of a pair; none where it is to be two.
-    pub(super) fn chain(&self, kernel: ChainKernel, target: InstructionSet) -> Option<ChainKernel> {
+    pub(super) fn chain(
+        &self,
+        kernel: ChainKernel,
+        target: InstructionSet,
+        threads: usize,
+    ) -> Option<ChainKernel> {
         if self.0.is_empty() {
             return Some(kernel);
         }
+        let height = kernel.y.dims[2];
+        let points = |rows: usize| height.div_ceil(rows);
         match self.get(&chain_problem(&kernel), target) {
             Some(Choice::Separate) => None,
-            Some(Choice::Fused { columns, tile, order, rows }) => {
-                let rows = rows.min(kernel.y.dims[2]);
-                Some(ChainKernel { columns, tile, order, rows, ..kernel })
+            Some(Choice::Fused { columns, tile, order, rows })
+                if busies(threads, points(rows), points(kernel.rows)) =>
+            {
+                Some(ChainKernel { columns, tile, order, rows: rows.min(height), ..kernel })
             }
             _ => Some(kernel),
         }
     }
+}
+
+/// Whether so many grid points keep the threads as busy as the model's own: a choice may have been measured with fewer
+/// threads.
+fn busies(threads: usize, points: usize, own: usize) -> bool {
+    threads == 1 || points >= own.min(2 * threads)
 }

@@ -19,15 +19,14 @@ pub fn plan(graph: &Graph, id: NodeId, options: LowerOptions) -> Option<Winograd
     if window.stride != [1, 1] || window.dilation != [1, 1] || Method::all(kernel).is_empty() {
         return None;
     }
-    let target = options.target;
-    match options.tuning.way(graph, id, kernel, conv, target) {
+    match options.tuning.way(graph, id, kernel, conv, options) {
         Some(Way::Direct) => return None,
         Some(Way::Winograd(plan)) => return Some(plan),
         None => {}
     }
     let (x, y) = (graph.shape(operands[0]).dims(), graph.shape(id).dims());
     let product = implicit_product([y[2], y[3]], y[1] / groups, x[1] / groups, kernel, &window);
-    tiles::choose_winograd(&product, kernel, target)
+    tiles::choose_winograd(&product, kernel, options.target, options.threads)
 }
 
 /// The border that a Winograd convolution wants around what it reads.

@@ -75,8 +75,8 @@ impl CompileOptions {
 
     /// What of it concerns lowering.
     pub fn lowering(&self, target: InstructionSet) -> LowerOptions<'_> {
-        let CompileOptions { winograd, weight_type, .. } = *self;
-        LowerOptions { target, winograd, weight_type, tuning: &self.tuning }
+        let CompileOptions { winograd, weight_type, threads, .. } = *self;
+        LowerOptions { target, winograd, weight_type, threads, tuning: &self.tuning }
     }
 }
 
