@@ -2,7 +2,7 @@
 
 use super::{all_options, disagreements, report, some_options, tolerance};
 use crate::common::problem::Problem;
-use crate::common::random_graph::random_inputs;
+use kiln::weights::random_inputs;
 
 /// Multiply-adds beyond which a convolution is cut.
 const LARGE: usize = 600_000;

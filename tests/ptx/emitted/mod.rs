@@ -17,8 +17,8 @@ use kiln::runtime::gpu::GpuCompileOptions;
 use kiln::tensor::Tensor;
 use kiln::weights;
 
-use crate::common::random_graph::random_inputs;
 use host::Host;
+use kiln::weights::random_inputs;
 
 /// The largest relative error, max|out − ref| / max|ref|.
 fn tolerance(precision: Precision) -> f64 {

@@ -11,7 +11,7 @@ use kiln::weights::{self, Weights};
 use kiln::{Model, interpreter};
 
 use super::{disagreements, options, report, tolerance};
-use crate::common::random_graph::random_inputs;
+use kiln::weights::random_inputs;
 
 /// A model file, what is defined in it, and what is replaced in its text: some fix their images' extents.
 type Reduced = (&'static str, &'static [(&'static str, &'static str)], Option<(&'static str, &'static str)>);
