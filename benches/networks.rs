@@ -35,7 +35,7 @@ fn networks(criterion: &mut Criterion) {
                 let graph = model.graph().expect("a shipped model");
                 let options = Options { fuse, threads: 1, ..Options::default() };
                 let mut executable =
-                    model.compile(&random(&graph, 0), &options).expect("a shipped model compiles");
+                    model.compile(random(&graph, 0), &options).expect("a shipped model compiles");
                 let inputs: Vec<Tensor> = executable
                     .inputs()
                     .iter()

@@ -109,11 +109,16 @@ impl Model {
         }
     }
 
-    /// Compiles the model for this CPU. `weights` may hold more than the model needs.
+    /// Compiles the model for this CPU. `weights`, given away or only lent, may hold more than the model needs.
     ///
     /// # Errors
     /// Where the model or an option is at fault, or weights are missing or misshapen: all are listed.
-    pub fn compile(&self, weights: &Weights, options: &CompileOptions) -> Result<Executable, Error> {
+    pub fn compile(
+        &self,
+        weights: impl Into<Weights>,
+        options: &CompileOptions,
+    ) -> Result<Executable, Error> {
+        let weights: Weights = weights.into();
         let graph = self.graph()?;
         let arrays = weights.iter().map(|(key, value)| (key, value.shape()));
         weights::bind(&graph, arrays).check(true)?;

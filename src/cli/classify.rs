@@ -96,7 +96,7 @@ pub fn run(mut args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         .map(|photo| args.pictures.read(photo, shape))
         .collect::<Result<Vec<_>, Error>>()?;
     let weights = args.weights.load(&loaded, false)?.weights;
-    let mut engine = prepared.bind(&weights)?;
+    let mut engine = prepared.bind(weights)?;
     let softmax = labels::is_softmax(graph, 0);
 
     let mut documents = Vec::new();

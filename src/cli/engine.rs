@@ -47,13 +47,14 @@ impl<'a> Prepared<'a> {
         Ok(Prepared { graph, code })
     }
 
-    pub fn bind(self, weights: &'a Weights) -> Result<Engine<'a>, Failure> {
+    /// Weights that are given away are dropped as soon as they have been packed.
+    pub fn bind(self, weights: impl Into<Weights>) -> Result<Engine<'a>, Failure> {
         Ok(match self.code {
             Code::Cpu(compiled) => Engine::Compiled(Box::new(compiled.bind(weights)?)),
             Code::Cuda(device, module) => {
-                Engine::Cuda(Box::new(CudaExecutable::new(&device, &module, weights)?))
+                Engine::Cuda(Box::new(CudaExecutable::new(&device, &module, &weights.into())?))
             }
-            Code::None => Engine::Interpreter { graph: self.graph, weights },
+            Code::None => Engine::Interpreter { graph: self.graph, weights: weights.into() },
         })
     }
 }
@@ -78,7 +79,7 @@ pub fn rounding_sentence(error: f64) -> String {
 pub enum Engine<'a> {
     Compiled(Box<Executable>),
     Cuda(Box<CudaExecutable>),
-    Interpreter { graph: &'a Graph, weights: &'a Weights },
+    Interpreter { graph: &'a Graph, weights: Weights },
 }
 
 impl Engine<'_> {

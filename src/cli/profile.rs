@@ -55,7 +55,7 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let weights = args.subject.weights.load(&loaded, true)?;
     let inputs = random_inputs(graph, 0);
     let machine = Machine::get(compiled.plan().target, options.threads)?;
-    let mut executable = compiled.bind(&weights.weights)?;
+    let mut executable = compiled.bind(weights.weights)?;
     executable.run(&inputs)?;
 
     let mut runs = Vec::new();

@@ -76,14 +76,15 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         Ok(run_batches(&mut engine, graph, arrays.clone())?.0)
     });
     let exact = exact.transpose()?;
-    let mut engine = prepared.bind(&weights.weights)?;
+    let save_weights = save_weights.map(|file| (file, weights.weights.clone()));
+    let mut engine = prepared.bind(weights.weights)?;
 
     let start = Instant::now();
     let (outputs, runs) = run_batches(&mut engine, graph, arrays)?;
     let seconds = start.elapsed().as_secs_f64();
 
     let right = expected.map(|expected| right_answers(&outputs, &expected)).transpose()?;
-    write_files(files, save_weights, &outputs, &weights.weights)?;
+    write_files(files, save_weights, &outputs)?;
     let report = Report {
         graph,
         description: args.subject.model.describe(graph),
@@ -191,18 +192,17 @@ fn right_answers(outputs: &[Tensor], expected: &Tensor) -> Result<(usize, usize)
 /// Writes all files before the first takes its place.
 fn write_files(
     mut files: Vec<(usize, AtomicFile)>,
-    save_weights: Option<AtomicFile>,
+    save_weights: Option<(AtomicFile, Weights)>,
     outputs: &[Tensor],
-    weights: &Weights,
 ) -> Result<(), Error> {
     for (index, file) in &mut files {
         let path = file.path().to_owned();
         npy::write(file, &outputs[*index]).map_err(Error::write(&path))?;
     }
     let mut files: Vec<AtomicFile> = files.into_iter().map(|(_, file)| file).collect();
-    if let Some(mut file) = save_weights {
+    if let Some((mut file, weights)) = save_weights {
         let path = file.path().to_owned();
-        weights::write(weights, &mut file).map_err(Error::write(&path))?;
+        weights::write(&weights, &mut file).map_err(Error::write(&path))?;
         files.push(file);
     }
     files.into_iter().try_for_each(AtomicFile::commit)

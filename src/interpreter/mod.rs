@@ -112,6 +112,14 @@ pub fn evaluate_constants(
     Ok(ids.iter().map(|&id| Arc::clone(evaluation.value(id))).collect())
 }
 
+/// The keys of the parameters that `targets` depend on.
+pub fn parameters<'a>(graph: &'a Graph, targets: &[NodeId]) -> impl Iterator<Item = &'a str> {
+    needed(graph, targets).into_iter().filter_map(|id| match &graph.node(id).op {
+        Op::Parameter(parameter) => Some(parameter.key.as_str()),
+        _ => None,
+    })
+}
+
 /// What `targets` depend on, themselves included, operands first.
 fn needed(graph: &Graph, targets: &[NodeId]) -> Vec<NodeId> {
     let mut order = graph.topological_order();

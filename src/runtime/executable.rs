@@ -101,17 +101,28 @@ impl Compiled {
         self.timings
     }
 
-    /// Binds weights: evaluates weight expressions and packs them as the kernels read them.
-    pub fn bind(self, weights: &Weights) -> Result<Executable, CompileError> {
+    /// Binds weights: evaluates weight expressions and packs them as the kernels read them. Weights that are given away
+    /// are dropped one after the other, so that they and their packed copies never fill memory both.
+    ///
+    /// # Errors
+    /// Where weights are missing or misshapen, or the system has no memory or threads left.
+    pub fn bind(self, weights: impl Into<Weights>) -> Result<Executable, CompileError> {
         let start = Instant::now();
+        let mut weights: Weights = weights.into();
         let mut memory = Memory::zeroed(self.plan.weight_elements)?;
         let targets = divide(memory.as_mut_slice(), &self.plan.packed);
-        let mut rest = &targets[..];
-        while !rest.is_empty() {
-            let (batch, later) = rest.split_at(batch(rest));
-            self.pack(weights, batch)?;
-            rest = later;
+        let batches = batches(&targets);
+        let mut last_use = HashMap::new();
+        for (number, batch) in batches.iter().enumerate() {
+            last_use.extend(interpreter::parameters(&self.graph, &wanted(batch)).map(|key| (key, number)));
         }
+        for (number, batch) in batches.iter().enumerate() {
+            self.pack(&weights, batch)?;
+            for (key, _) in last_use.iter().filter(|(_, last)| **last == number) {
+                weights.remove(key);
+            }
+        }
+        drop(batches);
         drop(targets);
         let mut timings = self.timings;
         timings.pack_weights = start.elapsed().as_secs_f64();
@@ -120,7 +131,7 @@ impl Compiled {
 
     /// Evaluates the weight expressions of some arrays and packs them.
     fn pack(&self, weights: &Weights, arrays: &[Target]) -> Result<(), CompileError> {
-        let wanted: Vec<NodeId> = arrays.iter().flat_map(|(array, _)| array.source.nodes()).collect();
+        let wanted = wanted(arrays);
         let values = interpreter::evaluate_constants(&self.graph, weights, &wanted)?;
         let values: HashMap<NodeId, Arc<Tensor>> = wanted.into_iter().zip(values).collect();
         if let Some((node, value)) = arrays.iter().find_map(|(array, _)| array.source.out_of_range(&values)) {
@@ -136,15 +147,26 @@ impl Compiled {
 /// A packed array and its part of the weights' memory.
 type Target<'a> = (&'a PackedArray, Mutex<&'a mut [f32]>);
 
-/// How many of the arrays to pack together, so that not all folded weights take memory at once.
-fn batch(arrays: &[Target]) -> usize {
+/// The weight expressions whose values some arrays need.
+fn wanted(arrays: &[Target]) -> Vec<NodeId> {
+    arrays.iter().flat_map(|(array, _)| array.source.nodes()).collect()
+}
+
+/// Arrays to pack together: few enough that folded weights take little memory at once.
+fn batches<'t, 'a>(mut arrays: &'t [Target<'a>]) -> Vec<&'t [Target<'a>]> {
     const ELEMENTS: usize = 8 << 20;
-    let mut sum = 0;
-    let within = arrays.iter().take_while(|(array, _)| {
-        sum += array.elements;
-        sum <= ELEMENTS
-    });
-    within.count().max(1)
+    let mut batches = Vec::new();
+    while !arrays.is_empty() {
+        let mut sum = 0;
+        let within = arrays.iter().take_while(|(array, _)| {
+            sum += array.elements;
+            sum <= ELEMENTS
+        });
+        let (batch, rest) = arrays.split_at(within.count().max(1));
+        batches.push(batch);
+        arrays = rest;
+    }
+    batches
 }
 
 /// Each packed array with its part of the weights' memory.

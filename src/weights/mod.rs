@@ -26,9 +26,21 @@ pub struct Weights {
     arrays: BTreeMap<String, Arc<Tensor>>,
 }
 
+/// The same arrays, shared.
+impl From<&Weights> for Weights {
+    fn from(weights: &Weights) -> Self {
+        weights.clone()
+    }
+}
+
 impl Weights {
     pub fn insert(&mut self, key: impl Into<String>, value: impl Into<Arc<Tensor>>) {
         self.arrays.insert(key.into(), value.into());
+    }
+
+    /// Takes an array out.
+    pub fn remove(&mut self, key: &str) -> Option<Arc<Tensor>> {
+        self.arrays.remove(key)
     }
 
     pub fn get(&self, key: &str) -> Option<&Arc<Tensor>> {

@@ -14,7 +14,7 @@ fn main() -> Result<()> {
         }
         let weights = Weights::load(request.folder.join("weights.safetensors"))?;
         let options = Options { threads: request.threads, ..Options::default() };
-        let mut executable = model.compile(&weights, &options)?;
+        let mut executable = model.compile(weights, &options)?;
         let image = [request.image.clone()];
         Ok(move || Ok(executable.run(&image)?.remove(0)))
     })
