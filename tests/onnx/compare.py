@@ -48,13 +48,17 @@ def difference(kiln, file, folder):
     return differences
 
 
+def agrees(name, differences):
+    """Prints a file's differences; whether all are within the limit."""
+    print(f"{name:32}", *(f"{way} {value:.1e}" for way, value in differences.items()), flush=True)
+    return all(value <= LIMIT for value in differences.values())
+
+
 def main():
     failed = False
     for file in map(pathlib.Path, sys.argv[2:]):
         with tempfile.TemporaryDirectory() as folder:
-            differences = difference(sys.argv[1], file, pathlib.Path(folder))
-        failed |= not all(value <= LIMIT for value in differences.values())
-        print(f"{file.name:32}", *(f"{way} {value:.1e}" for way, value in differences.items()), flush=True)
+            failed |= not agrees(file.name, difference(sys.argv[1], file, pathlib.Path(folder)))
     sys.exit(failed)
 
 
