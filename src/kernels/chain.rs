@@ -4,7 +4,9 @@ use super::Family;
 use super::conv::{border_after, geometry};
 use super::depthwise::{ChannelFilter, Stored};
 use super::epilogue::FusedEpilogue;
-use super::product::{Layer, Order, PackedFilter, Product, Region, Then, Tile, WeightType, uneven};
+use super::product::{
+    Layer, Order, PackedFilter, Product, Region, Then, Tile, WeightType, next_input, uneven,
+};
 use super::view::{View, layout_suffix};
 use crate::codegen::vector::{Access, Affine, Builder, Kernel};
 use crate::ops::Window;
@@ -90,7 +92,7 @@ impl Family for ChainKernel {
         let y = k.buffer("y", Access::Write, self.y.end());
         let between = k.buffer("scratch", Access::Scratch, scratch.end());
         let depthwise = ChannelFilter {
-            x: (&self.x, x),
+            x: (&self.x, x.clone()),
             y: (&scratch, between.clone()),
             weights: depthwise_weights,
             bias: depthwise_bias,
@@ -99,6 +101,11 @@ impl Family for ChainKernel {
             window: &self.window,
             columns: self.columns,
         };
+        let image = k.grid(0, images);
+        let block = k.grid(1, height.div_ceil(self.rows));
+        let first = Affine::default().along(block, self.rows);
+        let shape = (self.kernel, &self.window);
+        let next_input = next_input((&self.x, &x), &image.into(), shape, 0, &first, self.rows);
         let pointwise_window = Window::default();
         let pointwise = Product {
             x: (&scratch, between),
@@ -109,9 +116,8 @@ impl Family for ChainKernel {
             tile: self.tile,
             order: self.order,
             then: Then::Done,
+            next_input: Some(next_input),
         };
-        let image = k.grid(0, images);
-        let block = k.grid(1, height.div_ceil(self.rows));
         let zero = Affine::default;
         uneven(&mut k, block, height, self.rows, |k, rows| {
             let origin = [zero().along(block, self.rows), zero()];

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Family;
 use super::epilogue::FusedEpilogue;
-use super::product::{Layer, Order, PackedFilter, Product, Region, Then, Tile, WeightType, uneven};
+use super::product::{
+    Layer, Order, PackedFilter, Product, Region, Then, Tile, WeightType, next_input, uneven,
+};
 use super::view::{View, layout_suffix};
 use crate::codegen::vector::{Access, Affine, Builder, Kernel};
 use crate::ops::Window;
@@ -112,6 +114,19 @@ impl Family for ConvKernel {
         let bias = k.buffer("bias", Access::Read, filter.bias_elements());
         let epilogue = self.epilogue.declare(&mut k);
         let y = k.buffer("y", Access::Write, self.y.end());
+        let [images, _, height, width] = self.y.dims[..] else { unreachable!("rank 4") };
+        let along_rows = height > 1;
+        let extent = self.block_extent();
+        let blocks = extent.div_ceil(self.blocking.pixels);
+        let channel_blocks = filter.outputs.div_ceil(self.blocking.channels);
+        let first = k.grid(0, if self.groups > 1 { self.groups } else { images });
+        let block = k.grid(1, blocks);
+        let channel_block = k.grid(2, channel_blocks);
+        let next_input = (self.groups == 1).then(|| {
+            let (axis, pixels) = (usize::from(!along_rows), self.blocking.pixels);
+            let start = Affine::default().along(block, pixels);
+            next_input((&self.x, &x), &first.into(), (self.kernel, &self.window), axis, &start, pixels)
+        });
         let product = Product {
             x: (&self.x, x),
             weights,
@@ -121,15 +136,8 @@ impl Family for ConvKernel {
             tile: self.tile,
             order: self.order,
             then: Then::NextPanel,
+            next_input,
         };
-        let [images, _, height, width] = self.y.dims[..] else { unreachable!("rank 4") };
-        let along_rows = height > 1;
-        let extent = self.block_extent();
-        let blocks = extent.div_ceil(self.blocking.pixels);
-        let channel_blocks = filter.outputs.div_ceil(self.blocking.channels);
-        let first = k.grid(0, if self.groups > 1 { self.groups } else { images });
-        let block = k.grid(1, blocks);
-        let channel_block = k.grid(2, channel_blocks);
         let size = |pixels| if along_rows { [pixels, width] } else { [1, pixels] };
         let run = |k: &mut Builder, image: Affine, group: Affine| {
             uneven(k, block, extent, self.blocking.pixels, |k, pixels| {

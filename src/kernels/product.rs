@@ -104,6 +104,26 @@ impl PackedFilter {
     }
 }
 
+/// Where grid points follow one another along an axis (0 for rows, 1 for columns), each `extent` outputs from `first` on:
+/// what the next one reads of `x` and this one does not, as its first element and how many there are.
+pub(super) fn next_input(
+    (view, x): (&View, &Address),
+    image: &Affine,
+    (kernel, window): ([usize; 2], &Window),
+    axis: usize,
+    first: &Affine,
+    extent: usize,
+) -> (Address, usize) {
+    let (step, stride) = (view.strides[2 + axis], window.stride[axis]);
+    let read = (extent * stride + (kernel[axis] - 1) * window.dilation[axis] + 1).saturating_sub(stride);
+    let at = x
+        .plus(view.offset + read * step)
+        .plus(-((window.padding[axis] * step) as i64))
+        .at(image, view.strides[0])
+        .at(first, stride * step);
+    (at, extent * stride * step)
+}
+
 /// Runs `body` with `block`, or with what is left of `extent` at the last value of `index`.
 pub(super) fn uneven(
     k: &mut Builder,
@@ -175,6 +195,8 @@ pub(super) struct Product<'a> {
     pub order: Order,
     /// What follows once all pixels have passed the group's weights.
     pub then: Then,
+    /// The input that the next grid point reads and this one does not: its first element, and how many follow.
+    pub next_input: Option<(Address, usize)>,
 }
 
 /// What follows a product in its kernel.
@@ -366,7 +388,7 @@ impl Product<'_> {
             .weights
             .at(&region.group, self.filter.panels() * panel)
             .at(&place.channel.divided_by(self.filter.panel_width), panel);
-        let ahead = self.ahead(region, place, &weights);
+        let ahead = self.ahead(k, region, place, &weights);
         let Window { stride, dilation, .. } = self.window;
         let displacements: Vec<usize> = pixels
             .iter()
@@ -384,6 +406,9 @@ impl Product<'_> {
             let unroll = unroll(k.lanes());
             if taps * run <= MAX_UNROLLED && unroll > 1 {
                 for at in 0..taps * run {
+                    if at.is_multiple_of(unroll) {
+                        ahead.plus(at).prefetch(k, unroll);
+                    }
                     let (tap, channel) = (at / run, at % run);
                     let x = x.plus(tap * dilation[1] * pixel_stride + channel * channel_stride);
                     step(k, &x, &weights.plus(at * row));
@@ -411,8 +436,8 @@ impl Product<'_> {
 
     /// What a tile brings nearer: its share of the panel that is wanted once all pixels have passed this one, or
     /// where no second tile passes, the rows of this one that are wanted soon. One long run of rows, as of a dense layer,
-    /// is left to the core's own prefetcher.
-    fn ahead(&self, region: &Region, place: &Place, weights: &Address) -> Ahead {
+    /// is left to the core's own prefetcher. Where the weights are there to stay, its share of the next input.
+    fn ahead(&self, k: &mut Builder, region: &Region, place: &Place, weights: &Address) -> Ahead {
         let panel = self.filter.row_elements() * self.filter.reduction;
         let tiles = region.size[0].div_ceil(self.tile.rows) * region.size[1].div_ceil(self.tile.columns);
         let distance = match (self.order, self.then) {
@@ -423,11 +448,30 @@ impl Product<'_> {
             (_, Then::Done) | (Order::Pixels, Then::NextPanel) => 0,
         };
         if distance == 0 || self.filter.elements() <= RESIDENT_WEIGHTS {
-            return Ahead { at: weights.clone(), elements: 0 };
+            return self.input_ahead(k, place, tiles, weights);
         }
         let elements = self.filter.row_elements().div_ceil(tiles);
         let at = weights.plus(distance).at(&place.number, elements * self.filter.reduction);
         Ahead { at, elements }
+    }
+
+    /// A tile's share of the next input: with the steps of its reduction, or, where that is few lines, at once.
+    fn input_ahead(&self, k: &mut Builder, place: &Place, tiles: usize, weights: &Address) -> Ahead {
+        let nothing = Ahead { at: weights.clone(), elements: 0 };
+        let Some((at, elements)) = &self.next_input else { return nothing };
+        let panels = self.filter.panels();
+        let panel = place.channel.divided_by(self.filter.panel_width);
+        let number = sum(&place.number.times(panels), &panel);
+        let unroll = unroll(k.lanes());
+        let rounds = self.filter.reduction.div_ceil(unroll);
+        let lines = elements.div_ceil(CACHE_LINE * tiles * panels);
+        if lines < rounds {
+            let at = at.at(&number, lines * CACHE_LINE);
+            (0..lines).for_each(|line| k.prefetch(at.plus(line * CACHE_LINE)));
+            return nothing;
+        }
+        let elements = lines.div_ceil(rounds) * CACHE_LINE / unroll;
+        Ahead { at: at.at(&number, elements * self.filter.reduction), elements }
     }
 
     /// One step of the reduction: one input element of each pixel times one row of the weights' panel.
@@ -458,7 +502,7 @@ impl Product<'_> {
 /// somewhat more than its own prefetcher looks ahead.
 const SOON: usize = 64;
 
-/// Weights to be brought nearer while a tile is computed.
+/// What is to be brought nearer while a tile is computed.
 struct Ahead {
     at: Address,
     /// Elements for each step of the reduction; none where nothing is to be brought.
@@ -471,6 +515,11 @@ impl Ahead {
         let at =
             if self.elements == 0 { self.at.clone() } else { self.at.along(index, steps * self.elements) };
         Ahead { at, elements: self.elements }
+    }
+
+    /// Moved on by `steps`.
+    fn plus(&self, steps: usize) -> Self {
+        Ahead { at: self.at.plus(steps * self.elements), elements: self.elements }
     }
 
     /// Asks for the lines of `steps` steps.

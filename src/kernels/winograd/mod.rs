@@ -164,6 +164,7 @@ impl Family for WinogradKernel {
                         tile: self.tile,
                         order: self.order,
                         then: Then::NextGroup,
+                        next_input: None,
                     };
                     k.repeat(products, |k, index| {
                         let layer = Layer {
