@@ -132,7 +132,7 @@ impl GpuFamily for Depthwise {
             let guard =
                 (!ow.is_multiple_of(pixels) && pixel > 0).then(|| b.compare(Comparison::Lt, column, ow));
             let coordinates = [image, channel, oy, column];
-            let results = epilogue.apply(&mut b, sums, &coordinates, 1, guard);
+            let results = epilogue.apply(&mut b, sums, &coordinates, 1, [guard, None]);
             self.y.store(&mut b, y, &coordinates, 1, &results, guard);
         }
         b.finish()

@@ -76,15 +76,15 @@ impl GpuEpilogue {
 }
 
 impl BoundEpilogue<'_> {
-    /// Applies the steps to `values`, lanes along `axis` from `coordinates` (`[n, c, …]`) on. Operands are read only
-    /// where `guard` holds.
+    /// Applies the steps to `values`, lanes along `axis` from `coordinates` (`[n, c, …]`) on. Maps are read only where
+    /// the first of `guards` holds, arrays `[c]` where the second does.
     pub fn apply(
         &self,
         b: &mut Builder,
         mut values: Vec<Value>,
         coordinates: &[Value],
         axis: usize,
-        guard: Option<Value>,
+        [guard, channel_exists]: [Option<Value>; 2],
     ) -> Vec<Value> {
         let lanes = values.len();
         for (step, pointers) in &self.steps {
@@ -94,7 +94,7 @@ impl BoundEpilogue<'_> {
                 let mut strides = vec![0; coordinates.len()];
                 strides[1] = 1;
                 let array = Array::f32(View { dims, strides, offset: 0 });
-                array.load(b, pointer, coordinates, axis, lanes, guard)
+                array.load(b, pointer, coordinates, axis, lanes, channel_exists)
             };
             values = match step {
                 GpuStep::Activation(activation) => {

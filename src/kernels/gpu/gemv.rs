@@ -113,7 +113,8 @@ impl GpuFamily for Gemv {
             let own = sums[1..].iter().fold(sums[0], |total, &sum| b.fadd(total, sum));
             let total = across_warp(&mut b, own, Builder::fadd);
             let coordinates = [Value::Int(image as i64), output];
-            let results = epilogue.apply(&mut b, vec![total], &coordinates, 1, Some(is_first));
+            // All lanes have the output's address, so all may load; one stores.
+            let results = epilogue.apply(&mut b, vec![total], &coordinates, 1, [None; 2]);
             self.y.store(&mut b, y, &coordinates, 1, &results, Some(is_first));
         }
         b.finish()

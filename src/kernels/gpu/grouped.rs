@@ -76,7 +76,7 @@ impl GpuFamily for Grouped {
             });
         });
         let coordinates = [image, output, oy, ox];
-        let results = epilogue.apply(&mut b, vec![sum], &coordinates, 1, None);
+        let results = epilogue.apply(&mut b, vec![sum], &coordinates, 1, [None; 2]);
         self.y.store(&mut b, y, &coordinates, 1, &results, None);
         b.finish()
     }

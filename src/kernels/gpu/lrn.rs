@@ -66,7 +66,7 @@ impl GpuFamily for Lrn {
         let factor = math::power(&mut b, scale, -self.lrn.beta);
         let value = self.x.load(&mut b, x, &coordinates, 1, 1, None)[0];
         let result = b.fmul(value, factor);
-        let results = epilogue.apply(&mut b, vec![result], &coordinates, 1, None);
+        let results = epilogue.apply(&mut b, vec![result], &coordinates, 1, [None; 2]);
         self.y.store(&mut b, y, &coordinates, 1, &results, None);
         b.finish()
     }

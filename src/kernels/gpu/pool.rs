@@ -146,7 +146,7 @@ impl GpuFamily for Pooling {
             }
         };
         let coordinates = [image, channel, oy, ox];
-        let results = epilogue.apply(&mut b, results, &coordinates, 1, None);
+        let results = epilogue.apply(&mut b, results, &coordinates, 1, [None; 2]);
         self.y.store(&mut b, y, &coordinates, 1, &results, None);
         b.finish()
     }

@@ -63,7 +63,8 @@ impl ChannelBlock {
         b.add(self.shared, bytes).into()
     }
 
-    /// Joins what the warps found for each channel; every warp gets the result.
+    /// Joins what the warps found for each channel; every warp gets the result. Between two joins there must be a
+    /// barrier, so that everybody has read what the next one overwrites.
     fn join(
         &self,
         b: &mut Builder,
@@ -80,8 +81,6 @@ impl ChannelBlock {
                 b.load(Space::Shared, Element::F32, 1, at, None)[0]
             })
             .collect();
-        // Whoever writes next waits for everybody to have read.
-        b.barrier();
         parts[1..].iter().fold(parts[0], |total, &part| join(b, total, part))
     }
 }
@@ -136,7 +135,7 @@ impl GpuFamily for GlobalPooling {
         let is_first = b.compare(Comparison::Eq, block.warp, 0);
         let guard = b.both(Some(is_first), block.exists);
         let coordinates = [image, block.channel, Value::Int(0), Value::Int(0)];
-        let results = epilogue.apply(&mut b, vec![result], &coordinates, 1, guard);
+        let results = epilogue.apply(&mut b, vec![result], &coordinates, 1, [block.exists; 2]);
         self.y.store(&mut b, y, &coordinates, 1, &results, guard);
         b.finish()
     }
@@ -195,6 +194,7 @@ impl GpuFamily for BatchStatistics {
             let deviation = b.fsub(value, mean);
             b.guarded(guard, |b| b.accumulate(squares, deviation, deviation));
         });
+        b.barrier();
         let total = block.join(&mut b, squares, |b, x, y| b.fadd(x, y));
         let variance = b.fdiv(total, count as f32);
         let spread = b.fadd(variance, self.epsilon);
@@ -210,7 +210,7 @@ impl GpuFamily for BatchStatistics {
             let value = self.x.load(b, x, &coordinates, 1, 1, guard)[0];
             let deviation = b.fsub(value, mean);
             let value = b.fma(deviation, factor, shift);
-            let values = epilogue.apply(b, vec![value], &coordinates, 1, guard);
+            let values = epilogue.apply(b, vec![value], &coordinates, 1, [guard, block.exists]);
             self.y.store(b, y, &coordinates, 1, &values, guard);
         });
         b.finish()

@@ -87,7 +87,7 @@ impl GpuFamily for SoftmaxLines {
         each(&mut b, &mut |b, coordinates, guard| {
             let power = power(b, coordinates, guard);
             let value = b.fdiv(power, sum);
-            let values = epilogue.apply(b, vec![value], coordinates, self.axis, guard);
+            let values = epilogue.apply(b, vec![value], coordinates, self.axis, [guard; 2]);
             self.y.store(b, y, coordinates, self.axis, &values, guard);
         });
         b.finish()

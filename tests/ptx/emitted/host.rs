@@ -89,6 +89,11 @@ impl Host {
         Host { ptx: module.ptx(), plan, weights, max_instructions: MAX_INSTRUCTIONS }
     }
 
+    /// The same with other text.
+    pub fn with_ptx(&self, ptx: String) -> Host {
+        Host { ptx, ..self.clone() }
+    }
+
     /// What decides its answers: equal keys, equal answers.
     pub fn key(&self) -> String {
         let text = self.ptx.split_once(".address_size").map_or("", |parts| parts.1);
@@ -110,6 +115,14 @@ impl Host {
     /// # Errors
     /// The first fault.
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Box<Fault>> {
+        self.run_counting(inputs).map(|(outputs, _)| outputs)
+    }
+
+    /// Runs all launches; the number of threads' accesses to memory comes with the outputs.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn run_counting(&self, inputs: &[Tensor]) -> Result<(Vec<Tensor>, u64), Box<Fault>> {
         let module = Module::parse(&self.ptx).unwrap_or_else(|error| panic!("{error} in\n{}", self.ptx));
         assert_eq!(module.target, self.plan.target);
         let mut device = Device::new();
@@ -119,6 +132,7 @@ impl Host {
             assert_eq!((&port.shape[..], port.bytes), (input.shape().dims(), 4 * input.data().len()));
             device.write_floats(arena, port.offset, input.data());
         }
+        let mut accesses = 0;
         for launch in &self.plan.launches {
             let pointer = |argument: &PlannedArgument| Argument::Pointer {
                 buffer: if argument.memory == Memory::Arena { arena } else { weights },
@@ -130,7 +144,7 @@ impl Host {
                 },
             };
             let arguments: Vec<Argument> = launch.arguments.iter().map(pointer).collect();
-            device
+            let counts = device
                 .launch(
                     &module,
                     &Launch {
@@ -143,11 +157,13 @@ impl Host {
                     },
                 )
                 .map_err(|fault| self.explain(fault))?;
+            accesses += counts.accesses;
         }
         let fetch = |port: &Port| -> Result<Tensor, Box<Fault>> {
             let values = device.read_floats(arena, port.offset, port.bytes / 4)?;
             Ok(Tensor::new(kiln::tensor::Shape::new(port.shape.clone()), values))
         };
-        self.plan.outputs.iter().map(fetch).collect()
+        let outputs: Result<_, _> = self.plan.outputs.iter().map(fetch).collect();
+        Ok((outputs?, accesses))
     }
 }

@@ -3,6 +3,7 @@
 mod convolutions;
 mod host;
 mod models;
+mod mutations;
 mod operators;
 mod random;
 

@@ -36,6 +36,7 @@ impl Block<'_> {
         address: Address,
     ) -> Outcome {
         let addresses = addresses(warp, address, mask)?;
+        self.counts.accesses += u64::from(mask.count_ones());
         let total = bytes * d.len() as u32;
         let mut values: [[u32; 4]; 32] = [[0; 4]; 32];
         for lane in lanes_of(mask) {
@@ -94,6 +95,7 @@ impl Block<'_> {
         address: Address,
     ) -> Outcome {
         let addresses = addresses(warp, address, mask)?;
+        self.counts.accesses += u64::from(mask.count_ones());
         let total = bytes * registers.len() as u32;
         let mut values: [[u32; 4]; 32] = [[0; 4]; 32];
         for (index, register) in registers.iter().enumerate() {
@@ -167,6 +169,7 @@ impl Block<'_> {
         size: Option<R32>,
     ) -> Outcome {
         let (to, from) = (addresses(warp, to, mask)?, addresses(warp, from, mask)?);
+        self.counts.accesses += u64::from(mask.count_ones());
         let sizes = size.map(|size| warp.word(size, mask).copied()).transpose()?.unwrap_or([bytes; 32]);
         for lane in lanes_of(mask) {
             let size = sizes[lane];

@@ -16,6 +16,8 @@ pub struct Counts {
     pub warp_instructions: u64,
     /// Barriers of blocks.
     pub barriers: u64,
+    /// Loads, stores and copies of threads.
+    pub accesses: u64,
 }
 
 /// The machine that runs one block after the other.

@@ -96,6 +96,7 @@ fn run_all<'a>(machine: impl Fn() -> Block<'a> + Sync, blocks: u32) -> Outcome<C
         Counts {
             warp_instructions: mine.warp_instructions + theirs.warp_instructions,
             barriers: mine.barriers + theirs.barriers,
+            accesses: mine.accesses + theirs.accesses,
         }
     });
     match first_fault.into_inner().expect("no thread panics with the lock") {

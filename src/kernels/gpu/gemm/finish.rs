@@ -1,5 +1,7 @@
 //! From sums in registers to the result in memory.
 
+use std::collections::BTreeMap;
+
 use super::Gemm;
 use super::multiply::Sums;
 use crate::codegen::ptx::{Builder, Comparison, Value};
@@ -22,28 +24,43 @@ pub fn store(
     let first_channel = b.mul(group, gemm.outputs());
     let target = target(gemm);
     let lanes = lanes(gemm, &target, sums.groups[0].values.len());
-    let mut pixel = (usize::MAX, Value::Int(0), None);
+    let mut pixels = Places::new(own_pixel, gemm.pixels(), gemm.tile.pixels);
+    let mut outputs = Places::new(own_output, gemm.outputs(), gemm.tile.outputs);
     for group in &sums.groups {
-        if pixel.0 != group.row {
-            let at = b.add(own_pixel, group.row);
-            let exists = (!gemm.pixels().is_multiple_of(gemm.tile.pixels))
-                .then(|| b.compare(Comparison::Lt, at, gemm.pixels()));
-            pixel = (group.row, at, exists);
-        }
-        let (_, pixel, pixel_exists) = pixel;
-        let output = b.add(own_output, group.column);
+        let (pixel, pixel_exists) = pixels.at(b, group.row);
         for (part, values) in group.values.chunks(lanes).enumerate() {
-            let output = b.add(output, part * lanes);
-            let exists = (!gemm.outputs().is_multiple_of(gemm.tile.outputs))
-                .then(|| b.compare(Comparison::Lt, output, gemm.outputs()));
-            let guard = b.both(pixel_exists, exists);
+            let (output, output_exists) = outputs.at(b, group.column + part * lanes);
+            let guard = b.both(pixel_exists, output_exists);
             let channel = b.add(first_channel, output);
             // `y`'s first axis counts splits, the epilogue's images, of which there is one.
             let coordinates = [Value::Int(0), channel, Value::Int(0), pixel];
-            let values = epilogue.apply(b, values.to_vec(), &coordinates, 1, guard);
+            let values = epilogue.apply(b, values.to_vec(), &coordinates, 1, [guard, output_exists]);
             let place = [split, channel, Value::Int(0), pixel];
             target.store(b, y, &place, 1, &values, guard);
         }
+    }
+}
+
+/// A thread's rows or columns of the tile, each worked out once.
+struct Places {
+    first: Value,
+    count: usize,
+    is_ragged: bool,
+    known: BTreeMap<usize, (Value, Option<Value>)>,
+}
+
+impl Places {
+    /// From `first` on, of `count` in all, which tiles of `tile` cover.
+    fn new(first: Value, count: usize, tile: usize) -> Self {
+        Places { first, count, is_ragged: !count.is_multiple_of(tile), known: BTreeMap::new() }
+    }
+
+    /// The place `offset` behind the first, and the condition under which there is one.
+    fn at(&mut self, b: &mut Builder, offset: usize) -> (Value, Option<Value>) {
+        *self.known.entry(offset).or_insert_with(|| {
+            let at = b.add(self.first, offset);
+            (at, self.is_ragged.then(|| b.compare(Comparison::Lt, at, self.count)))
+        })
     }
 }
 

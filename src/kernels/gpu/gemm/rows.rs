@@ -223,7 +223,7 @@ impl<'a> Rows<'a> {
             .enumerate()
             .flat_map(|(at, sums)| {
                 let channel = b.add(channel, 4 * at);
-                epilogue.apply(b, sums.to_vec(), &[zero, channel, zero, zero], 1, exists)
+                epilogue.apply(b, sums.to_vec(), &[zero, channel, zero, zero], 1, [exists; 2])
             })
             .collect()
     }

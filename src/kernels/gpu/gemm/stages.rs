@@ -137,6 +137,8 @@ fn walk_async(
         }
         b.commit_copies();
     }
+    let full = steps.saturating_sub(stages - 1);
+    let rest = steps - full;
     let end = b.add(shared, stages * bytes);
     let reading = b.variable(Class::B32, shared);
     let last = b.add(shared, (stages - 1) * bytes);
@@ -156,12 +158,14 @@ fn walk_async(
             rows.copy_async(b, ahead, writing);
             weights.copy_async(b, writing);
         }
-        b.commit_copies();
+        // Empty groups keep the count of those that the next round waits for.
+        if copies || rest > 1 {
+            b.commit_copies();
+        }
         sums.multiply(gemm, b, target, reading);
         turn(b, reading);
         turn(b, writing);
     };
-    let full = steps.saturating_sub(stages - 1);
     b.repeat(full, |b, step| round(b, step, true));
-    b.repeat(steps - full, |b, step| round(b, step, false));
+    b.repeat(rest, |b, step| round(b, step, false));
 }
