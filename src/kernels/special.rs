@@ -71,29 +71,28 @@ pub fn elu(k: &mut Builder, x: Reg, alpha: f32, gamma: f32) -> Reg {
     if gamma == 1.0 { value } else { scale(k, value, gamma) }
 }
 
-/// The error function to a few units in the last place: the rational approximation of Eigen's `erf`, held at ±4.
+/// The rational approximation of Eigen's `erf`: polynomials of the square, from the highest power; the numerator is
+/// odd, so it is to be multiplied by `x`.
+pub const ERF_NUMERATOR: [f32; 7] = [
+    -2.726_142_3e-10,
+    2.770_681_5e-8,
+    -2.101_024e-6,
+    -5.692_506_5e-5,
+    -7.349_906_5e-4,
+    -2.954_6e-3,
+    -1.609_603_3e-2,
+];
+/// See [`ERF_NUMERATOR`].
+pub const ERF_DENOMINATOR: [f32; 5] =
+    [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];
+
+/// The error function to a few units in the last place: [`ERF_NUMERATOR`] over [`ERF_DENOMINATOR`], held at ±4.
 pub fn erf(k: &mut Builder, x: Reg) -> Reg {
     let x = clamp(k, x, -4.0, 4.0);
     let squared = k.mul(x, x);
-    let numerator = polynomial(
-        k,
-        squared,
-        &[
-            -2.726_142_3e-10,
-            2.770_681_5e-8,
-            -2.101_024e-6,
-            -5.692_506_5e-5,
-            -7.349_906_5e-4,
-            -2.954_6e-3,
-            -1.609_603_3e-2,
-        ],
-    );
+    let numerator = polynomial(k, squared, &ERF_NUMERATOR);
     let numerator = k.mul(numerator, x);
-    let denominator = polynomial(
-        k,
-        squared,
-        &[-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2],
-    );
+    let denominator = polynomial(k, squared, &ERF_DENOMINATOR);
     k.div(numerator, denominator)
 }
 

@@ -1,6 +1,7 @@
 //! Functions of one element, built from PTX's instructions.
 
 use crate::codegen::ptx::{Builder, Comparison, Value};
+use crate::kernels::special::{ERF_DENOMINATOR, ERF_NUMERATOR};
 use crate::ops::{Activation, BinaryFunction, UnaryFunction};
 
 /// `e^x` to a few units in the last place, as `2^n · 2^f` with `n` whole and `|f| ≤ ½`.
@@ -32,10 +33,7 @@ fn sigmoid(b: &mut Builder, x: Value) -> Value {
 fn tanh(b: &mut Builder, x: Value) -> Value {
     let squared = b.fmul(x, x);
     let coefficients = [-5.704_989e-3, 2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
-    let mut tail = Value::Float(coefficients[0]);
-    for coefficient in &coefficients[1..] {
-        tail = b.fma(tail, squared, *coefficient);
-    }
+    let tail = polynomial(b, squared, &coefficients);
     let cubic = b.fmul(tail, squared);
     let near = b.fma(cubic, x, x);
     let magnitude = b.fabs(x);
@@ -101,25 +99,18 @@ fn mish(b: &mut Builder, x: Value) -> Value {
     b.fmul(x, fraction)
 }
 
-/// The rational approximation of Eigen's `erf`, held at ±4.
+/// `Σ coefficients[i] · xⁿ⁻¹⁻ⁱ`
+fn polynomial(b: &mut Builder, x: Value, coefficients: &[f32]) -> Value {
+    let first = Value::Float(coefficients[0]);
+    coefficients[1..].iter().fold(first, |sum, &coefficient| b.fma(sum, x, coefficient))
+}
+
+/// [`ERF_NUMERATOR`] over [`ERF_DENOMINATOR`], held at ±4.
 fn erf(b: &mut Builder, x: Value) -> Value {
     let x = clamp(b, x, -4.0, 4.0);
     let squared = b.fmul(x, x);
-    let mut polynomial = |coefficients: &[f32]| {
-        let first = Value::Float(coefficients[0]);
-        coefficients[1..].iter().fold(first, |sum, &coefficient| b.fma(sum, squared, coefficient))
-    };
-    let numerator = polynomial(&[
-        -2.726_142_3e-10,
-        2.770_681_5e-8,
-        -2.101_024e-6,
-        -5.692_506_5e-5,
-        -7.349_906_5e-4,
-        -2.954_6e-3,
-        -1.609_603_3e-2,
-    ]);
-    let denominator =
-        polynomial(&[-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2]);
+    let numerator = polynomial(b, squared, &ERF_NUMERATOR);
+    let denominator = polynomial(b, squared, &ERF_DENOMINATOR);
     let numerator = b.fmul(numerator, x);
     b.fdiv(numerator, denominator)
 }
