@@ -8,15 +8,14 @@ use serde_json::json;
 use super::engine::difference;
 use super::failure::Failure;
 use super::layers::{median, medians, name};
-use super::options::{ModelArgs, WeightArgs};
+use super::options::{LoadedModel, LoadedWeights, ModelArgs, WeightArgs};
 use super::profile::{gb_per_s, gflops};
 use super::text::{bytes, ms, table, time};
-use crate::graph::Graph;
 use crate::kernels::gpu::GpuFamily;
 use crate::runtime::cuda::{CudaExecutable, Device};
 use crate::runtime::{CompileOptions, gpu};
 use crate::tensor::Tensor;
-use crate::weights::{Weights, random_inputs};
+use crate::weights::random_inputs;
 
 /// What is measured, and for how long.
 pub struct Request<'a> {
@@ -28,6 +27,26 @@ pub struct Request<'a> {
 /// The fewest runs that a median is taken over.
 const FEWEST_RUNS: usize = 10;
 
+/// What every measurement begins with.
+struct Prepared {
+    device: Device,
+    model: LoadedModel,
+    weights: LoadedWeights,
+    inputs: Vec<Tensor>,
+}
+
+impl Request<'_> {
+    /// # Errors
+    /// Where there is no device, before anything is read.
+    fn prepare(&self) -> Result<Prepared, Failure> {
+        let device = Device::open()?;
+        let model = self.model.load()?;
+        let weights = self.weights.load(&model, true)?;
+        let inputs = random_inputs(&model.graph, 0);
+        Ok(Prepared { device, model, weights, inputs })
+    }
+}
+
 /// A compiled model on the device, with the answer of its first run.
 struct Loaded {
     executable: CudaExecutable,
@@ -35,19 +54,15 @@ struct Loaded {
     compile_seconds: f64,
 }
 
-fn load(
-    device: &Device,
-    graph: &Graph,
-    weights: &Weights,
-    inputs: &[Tensor],
-    options: &CompileOptions,
-) -> Result<Loaded, Failure> {
-    let start = Instant::now();
-    let module = gpu::compile(graph, &options.for_gpu(device.target()))?;
-    let mut executable = CudaExecutable::new(device, &module, weights)?;
-    let compile_seconds = start.elapsed().as_secs_f64();
-    let answer = executable.run(inputs)?;
-    Ok(Loaded { executable, answer, compile_seconds })
+impl Prepared {
+    fn load(&self, options: &CompileOptions) -> Result<Loaded, Failure> {
+        let start = Instant::now();
+        let module = gpu::compile(&self.model.graph, &options.for_gpu(self.device.target()))?;
+        let mut executable = CudaExecutable::new(&self.device, &module, &self.weights.weights)?;
+        let compile_seconds = start.elapsed().as_secs_f64();
+        let answer = executable.run(&self.inputs)?;
+        Ok(Loaded { executable, answer, compile_seconds })
+    }
 }
 
 /// Fused against unfused, in turns.
@@ -57,14 +72,12 @@ pub fn bench(
     as_json: bool,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let device = Device::open()?;
-    let loaded_model = request.model.load()?;
-    let graph = &loaded_model.graph;
-    let weights = request.weights.load(&loaded_model, true)?;
-    let inputs = random_inputs(graph, 0);
+    let prepared = request.prepare()?;
+    let Prepared { device, model, weights, .. } = &prepared;
+    let graph = &model.graph;
     let unfused_options = CompileOptions { fuse: false, ..options.clone() };
-    let mut fused = load(&device, graph, &weights.weights, &inputs, options)?;
-    let mut unfused = load(&device, graph, &weights.weights, &inputs, &unfused_options)?;
+    let mut fused = prepared.load(options)?;
+    let mut unfused = prepared.load(&unfused_options)?;
     let difference = difference(&fused.answer, &unfused.answer);
     let (mut fused_ms, mut unfused_ms) = (Vec::new(), Vec::new());
     let start = Instant::now();
@@ -119,12 +132,10 @@ pub fn profile(
     as_json: bool,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let device = Device::open()?;
-    let loaded_model = request.model.load()?;
-    let graph = &loaded_model.graph;
-    let weights = request.weights.load(&loaded_model, true)?;
-    let inputs = random_inputs(graph, 0);
-    let mut loaded = load(&device, graph, &weights.weights, &inputs, options)?;
+    let prepared = request.prepare()?;
+    let Prepared { device, model, weights, .. } = &prepared;
+    let graph = &model.graph;
+    let mut loaded = prepared.load(options)?;
     let (mut runs, mut whole) = (Vec::new(), Vec::new());
     let start = Instant::now();
     while runs.len() < FEWEST_RUNS || start.elapsed() < request.seconds {
