@@ -65,107 +65,117 @@ impl Weights {
 }
 
 /// Multiplies all steps of the block.
-pub fn walk(gemm: &Gemm, b: &mut Builder, target: Target, rows: Rows, weights: Weights, sums: &Sums) {
+pub fn walk<'a>(
+    gemm: &'a Gemm,
+    b: &mut Builder,
+    target: Target,
+    rows: Rows<'a>,
+    weights: Weights,
+    sums: &'a Sums,
+) {
     let shared = b.shared(gemm.tile.shared_bytes() as u32);
+    let walk = Walk {
+        gemm,
+        target,
+        shared,
+        rows,
+        weights,
+        sums,
+        bytes: gemm.tile.shared_bytes() / gemm.tile.stages,
+    };
     if target.has_async_copy() && gemm.copies_chunks() && gemm.front.is_none() {
-        walk_async(gemm, b, target, shared, &rows, &weights, sums);
+        walk.asynchronously(b);
     } else {
-        walk_through_registers(gemm, b, target, shared, &rows, &weights, sums);
+        walk.through_registers(b);
     }
 }
 
-/// Bytes between stages.
-fn stage_bytes(gemm: &Gemm) -> usize {
-    gemm.tile.shared_bytes() / gemm.tile.stages
-}
-
-/// While a step is multiplied the next is loaded into registers, then stored in the other of two stages.
-fn walk_through_registers(
-    gemm: &Gemm,
-    b: &mut Builder,
+/// A block's walk and where it keeps the stages.
+struct Walk<'a> {
+    gemm: &'a Gemm,
     target: Target,
     shared: Value,
-    rows: &Rows,
-    weights: &Weights,
-    sums: &Sums,
-) {
-    let steps = gemm.own_steps();
-    let first = rows.load(b, Value::Int(0));
-    let filters = weights.load(b);
-    rows.store(b, first, shared);
-    weights.store(b, filters, shared);
-    b.barrier();
-    let stage = b.variable(Class::B32, shared);
-    let bytes = stage_bytes(gemm);
-    let both = if steps > 1 {
-        let doubled = b.add(shared, shared);
-        b.add(doubled, bytes)
-    } else {
-        shared
-    };
-    b.repeat(steps - 1, |b, step| {
-        let next = b.add(step, 1);
-        let next_rows = rows.load(b, next);
-        let next_weights = weights.load(b);
+    rows: Rows<'a>,
+    weights: Weights,
+    sums: &'a Sums,
+    /// Bytes between stages.
+    bytes: usize,
+}
+
+impl Walk<'_> {
+    /// While a step is multiplied the next is loaded into registers, then stored in the other of two stages.
+    fn through_registers(&self, b: &mut Builder) {
+        let &Walk { gemm, target, shared, ref rows, ref weights, sums, bytes } = self;
+        let steps = gemm.own_steps();
+        let first = rows.load(b, Value::Int(0));
+        let filters = weights.load(b);
+        rows.store(b, first, shared);
+        weights.store(b, filters, shared);
+        b.barrier();
+        let stage = b.variable(Class::B32, shared);
+        let both = if steps > 1 {
+            let doubled = b.add(shared, shared);
+            b.add(doubled, bytes)
+        } else {
+            shared
+        };
+        b.repeat(steps - 1, |b, step| {
+            let next = b.add(step, 1);
+            let next_rows = rows.load(b, next);
+            let next_weights = weights.load(b);
+            sums.multiply(gemm, b, target, stage);
+            // Everybody left the other stage before the last barrier.
+            let other = b.sub(both, stage);
+            rows.store(b, next_rows, other);
+            weights.store(b, next_weights, other);
+            b.assign(stage, other);
+            b.barrier();
+        });
         sums.multiply(gemm, b, target, stage);
-        // Everybody left the other stage before the last barrier.
-        let other = b.sub(both, stage);
-        rows.store(b, next_rows, other);
-        weights.store(b, next_weights, other);
-        b.assign(stage, other);
-        b.barrier();
-    });
-    sums.multiply(gemm, b, target, stage);
-}
-
-/// Copies run several steps ahead.
-fn walk_async(
-    gemm: &Gemm,
-    b: &mut Builder,
-    target: Target,
-    shared: Value,
-    rows: &Rows,
-    weights: &Weights,
-    sums: &Sums,
-) {
-    let (steps, stages, bytes) = (gemm.own_steps(), gemm.tile.stages, stage_bytes(gemm));
-    for step in 0..stages - 1 {
-        if step < steps {
-            let stage = b.add(shared, step * bytes);
-            rows.copy_async(b, step.into(), stage);
-            weights.copy_async(b, stage);
-        }
-        b.commit_copies();
     }
-    let full = steps.saturating_sub(stages - 1);
-    let rest = steps - full;
-    let end = b.add(shared, stages * bytes);
-    let reading = b.variable(Class::B32, shared);
-    let last = b.add(shared, (stages - 1) * bytes);
-    let writing = b.variable(Class::B32, last);
-    let turn = |b: &mut Builder, stage: Value| {
-        let next = b.add(stage, bytes);
-        let over = b.compare(Comparison::Eq, next, end);
-        let next = b.select(over, shared, next);
-        b.assign(stage, next);
-    };
-    let round = |b: &mut Builder, step: Value, copies: bool| {
-        // This step's copies are done for all threads, and all have left the stage that is written next.
-        b.wait_copies(stages as u32 - 2);
-        b.barrier();
-        if copies {
-            let ahead = b.add(step, stages - 1);
-            rows.copy_async(b, ahead, writing);
-            weights.copy_async(b, writing);
-        }
-        // Empty groups keep the count of those that the next round waits for.
-        if copies || rest > 1 {
+
+    /// Copies run several steps ahead.
+    fn asynchronously(&self, b: &mut Builder) {
+        let &Walk { gemm, target, shared, ref rows, ref weights, sums, bytes } = self;
+        let (steps, stages) = (gemm.own_steps(), gemm.tile.stages);
+        for step in 0..stages - 1 {
+            if step < steps {
+                let stage = b.add(shared, step * bytes);
+                rows.copy_async(b, step.into(), stage);
+                weights.copy_async(b, stage);
+            }
             b.commit_copies();
         }
-        sums.multiply(gemm, b, target, reading);
-        turn(b, reading);
-        turn(b, writing);
-    };
-    b.repeat(full, |b, step| round(b, step, true));
-    b.repeat(rest, |b, step| round(b, step, false));
+        let full = steps.saturating_sub(stages - 1);
+        let rest = steps - full;
+        let end = b.add(shared, stages * bytes);
+        let reading = b.variable(Class::B32, shared);
+        let last = b.add(shared, (stages - 1) * bytes);
+        let writing = b.variable(Class::B32, last);
+        let turn = |b: &mut Builder, stage: Value| {
+            let next = b.add(stage, bytes);
+            let over = b.compare(Comparison::Eq, next, end);
+            let next = b.select(over, shared, next);
+            b.assign(stage, next);
+        };
+        let round = |b: &mut Builder, step: Value, copies: bool| {
+            // This step's copies are done for all threads, and all have left the stage that is written next.
+            b.wait_copies(stages as u32 - 2);
+            b.barrier();
+            if copies {
+                let ahead = b.add(step, stages - 1);
+                rows.copy_async(b, ahead, writing);
+                weights.copy_async(b, writing);
+            }
+            // Empty groups keep the count of those that the next round waits for.
+            if copies || rest > 1 {
+                b.commit_copies();
+            }
+            sums.multiply(gemm, b, target, reading);
+            turn(b, reading);
+            turn(b, writing);
+        };
+        b.repeat(full, |b, step| round(b, step, true));
+        b.repeat(rest, |b, step| round(b, step, false));
+    }
 }
