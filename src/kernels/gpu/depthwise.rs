@@ -1,7 +1,7 @@
 //! Depthwise convolution.
 
 use super::pool::{for_each_tap, stays_inside, tap_position};
-use super::{Array, GpuEpilogue, GpuFamily, Launch, arrays_name, linear_thread};
+use super::{Array, GpuEpilogue, GpuFamily, Launch, PerThread, arrays_name};
 use crate::codegen::ptx::{Builder, Class, Comparison, Element, Entry, Space, Target, Value};
 use crate::ops::Window;
 
@@ -56,14 +56,9 @@ impl GpuFamily for Depthwise {
     }
 
     fn emit(&self, entry: &str, _target: Target) -> Entry {
-        let mut b = Builder::new(entry, self.launch().threads as u32);
-        let (x, weight) = (b.pointer(), b.pointer());
-        let epilogue = self.epilogue.declare(&mut b);
-        let y = b.pointer();
-        let at = linear_thread(&mut b, self.extents().iter().product());
-        let [image, oy, strip, block] = b.coordinates(at, &self.extents())[..] else {
-            unreachable!("four extents")
-        };
+        let PerThread { mut b, x, weight, epilogue, y, place } =
+            PerThread::new(entry, self.extents(), &self.epilogue);
+        let [image, oy, strip, block] = place;
         let (lanes, pixels, kernel, window) = (self.lanes(), self.pixels, self.kernel, &self.window);
         let channel = b.mul(block, lanes);
         let first = b.mul(strip, pixels);

@@ -2,8 +2,8 @@
 
 use super::depthwise::window_name;
 use super::pool::{stays_inside, tap_position};
-use super::{Array, GpuEpilogue, GpuFamily, Launch, arrays_name, linear_thread};
-use crate::codegen::ptx::{Builder, Class, Comparison, Element, Entry, Space, Target};
+use super::{Array, GpuEpilogue, GpuFamily, Launch, PerThread, arrays_name};
+use crate::codegen::ptx::{Class, Comparison, Element, Entry, Space, Target};
 use crate::ops::Window;
 
 /// A thread computes one channel of a pixel. Arguments: x, weight `[kh][kw][c / groups][o]`, the epilogue's operands, y.
@@ -37,14 +37,9 @@ impl GpuFamily for Grouped {
     }
 
     fn emit(&self, entry: &str, _target: Target) -> Entry {
-        let mut b = Builder::new(entry, self.launch().threads as u32);
-        let (x, weight) = (b.pointer(), b.pointer());
-        let epilogue = self.epilogue.declare(&mut b);
-        let y = b.pointer();
-        let at = linear_thread(&mut b, self.extents().iter().product());
-        let [image, oy, ox, output] = b.coordinates(at, &self.extents())[..] else {
-            unreachable!("four extents")
-        };
+        let PerThread { mut b, x, weight, epilogue, y, place } =
+            PerThread::new(entry, self.extents(), &self.epilogue);
+        let [image, oy, ox, output] = place;
         let [_, c, ih, iw] = self.x.view.dims[..] else { unreachable!("rank 4") };
         let [_, o, oh, ow] = self.y.view.dims[..] else { unreachable!("rank 4") };
         let (channels, window, [kh, kw]) = (c / self.groups, &self.window, self.kernel);

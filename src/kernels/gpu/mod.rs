@@ -18,6 +18,8 @@ pub mod softmax;
 
 pub use epilogue::{GpuEpilogue, GpuStep};
 
+use epilogue::BoundEpilogue;
+
 use super::View;
 use super::view::{dims_name, is_plain};
 use crate::codegen::ptx::{Address, Builder, Element, Entry, Space, Target, Value};
@@ -133,6 +135,30 @@ fn linear_thread(b: &mut Builder, count: usize) -> Value {
         b.return_if(beyond);
     }
     at
+}
+
+/// The beginning of a kernel with a thread for each of some extents. Arguments: x, weight, the epilogue's operands, y.
+struct PerThread<'a> {
+    b: Builder,
+    x: Value,
+    weight: Value,
+    epilogue: BoundEpilogue<'a>,
+    y: Value,
+    /// The thread's place within the extents.
+    place: [Value; 4],
+}
+
+impl<'a> PerThread<'a> {
+    fn new(entry: &str, extents: [usize; 4], epilogue: &'a GpuEpilogue) -> Self {
+        let count = extents.iter().product();
+        let mut b = Builder::new(entry, Launch::linear(count).threads as u32);
+        let (x, weight) = (b.pointer(), b.pointer());
+        let epilogue = epilogue.declare(&mut b);
+        let y = b.pointer();
+        let at = linear_thread(&mut b, count);
+        let place = b.coordinates(at, &extents).try_into().expect("a coordinate for each extent");
+        PerThread { b, x, weight, epilogue, y, place }
+    }
 }
 
 /// What every GPU kernel family can say.

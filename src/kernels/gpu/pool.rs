@@ -1,5 +1,6 @@
 //! Max and average pooling.
 
+use super::depthwise::window_name;
 use super::{Array, GpuEpilogue, GpuFamily, Launch, arrays_name, linear_thread};
 use crate::codegen::ptx::{Builder, Class, Comparison, Entry, Target, Value};
 use crate::ops::{Pool, PoolKind, Window};
@@ -68,19 +69,15 @@ impl Pooling {
 
 impl GpuFamily for Pooling {
     fn name(&self) -> String {
-        let Pool { kind, kernel: [kh, kw], window, .. } = self.pool;
-        let [_, _, h, w] = self.x.view.dims[..] else { unreachable!("rank 4") };
-        let Window { stride: [sh, sw], padding: [top, left, bottom, right], dilation: [dh, dw] } = window;
+        let Pool { kind, kernel, window, .. } = &self.pool;
         let kind = match kind {
             PoolKind::Max => "maxpool",
             PoolKind::Average { count_include_pad: true } => "avgpoolpad",
             PoolKind::Average { count_include_pad: false } => "avgpool",
         };
         let places = arrays_name(&self.y.view.dims, &[&self.x, &self.y]);
-        format!(
-            "{kind}_{places}_ih{h}iw{w}kh{kh}kw{kw}sh{sh}sw{sw}dh{dh}dw{dw}pt{top}pl{left}pb{bottom}pr{right}{}",
-            self.epilogue.suffix()
-        )
+        let window = window_name(&self.x, *kernel, window);
+        format!("{kind}_{places}_{window}{}", self.epilogue.suffix())
     }
 
     fn launch(&self) -> Launch {
