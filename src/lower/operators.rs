@@ -452,7 +452,7 @@ fn conv_chain(l: &mut Lowering, id: NodeId, chain: &ConvChain, own: &[NodeId]) {
         depthwise_epilogue,
         pointwise_epilogue,
         columns: tiles::depthwise_columns(width, kw, l.target),
-        tile: tiles::choose_tile(&shape, l.target),
+        tile: tiles::choose_tile(if tiles::exceeds_cache(&whole) { &whole } else { &shape }, l.target),
         order: tiles::choose_order(&shape),
         rows,
     };

@@ -27,6 +27,12 @@ const BLOCK_ELEMENTS: usize = 64 * 1024;
 /// 12 GB/s.
 const MEMORY_BOUND_PIXELS: usize = 16;
 
+/// Elements of a map that stays in a second-level cache of 1 MB.
+const CACHED_ELEMENTS: usize = 256 * 1024;
+
+/// What a second pass over the lines of a larger map costs.
+const REVISITED: f64 = 1.02;
+
 /// The tile with the fewest cycles over the whole output, remainders included.
 pub fn choose_tile(product: &Product, target: InstructionSet) -> Tile {
     best_tiles(product, target, 1)[0]
@@ -95,7 +101,13 @@ fn cycles(product: &Product, tile: Tile, target: InstructionSet) -> f64 {
             }
         }
     }
-    total
+    // Lines that have left the second-level cache are fetched again for each panel.
+    if exceeds_cache(product) && product.outputs > panel { REVISITED * total } else { total }
+}
+
+/// Whether input and output do not stay in the second-level cache.
+pub fn exceeds_cache(product: &Product) -> bool {
+    product.rows * product.columns * (product.input_per_pixel + product.outputs) > CACHED_ELEMENTS
 }
 
 /// Whether reading the weights from memory takes longer than multiplying with them: where each is used for few pixels.
