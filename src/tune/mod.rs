@@ -1,8 +1,8 @@
 //! Choosing kernels by measuring them.
 //!
 //! The cost model's choice for each problem of a graph runs beside its other candidates, in turns and inside the whole
-//! model, so that caches are in the state that they are in when it counts. A candidate must beat the model's choice
-//! twice: when it is found, and once more when all that were found run together.
+//! model, so that caches are in the state that they are in when it counts. A candidate must beat the model's choice when
+//! it is found, again when all that were found run together, and again when what then remains does.
 
 mod file;
 
@@ -126,7 +126,8 @@ pub fn tune(
     let measured = compare(&mut base, &mut tuned, inputs, 2 * slice)?;
     let problems = sites.into_iter().map(|site| {
         let Seconds { before, after } = measured.of(&site.layers);
-        Problem { new: site.best.map(|(choice, _)| choice), before, after, ..site.problem }
+        let new = site.best.filter(|_| after < before).map(|(choice, _)| choice);
+        Problem { new, before, after, ..site.problem }
     });
     let problems = problems.collect();
     Ok(Report { problems, before: median(&measured.whole[0]), after: median(&measured.whole[1]) })
