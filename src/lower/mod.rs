@@ -14,6 +14,7 @@ mod rearrange;
 mod run_time_weights;
 mod tiles;
 mod tuning;
+mod views;
 mod weights;
 mod windows;
 mod winograd;

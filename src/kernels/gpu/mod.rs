@@ -3,6 +3,7 @@
 //! As on the CPU, a family is a struct that says everything about one kernel, and its name is the problem string.
 //! Pointers are passed in the order: arrays read, weights, epilogue operands, array written.
 
+pub mod contraction;
 pub mod depthwise;
 pub mod epilogue;
 pub mod gemm;
@@ -204,6 +205,7 @@ macro_rules! gpu_kernels {
 
 gpu_kernels!(
     BatchNorm(reduce::BatchStatistics),
+    Contraction(contraction::Contraction),
     Depthwise(depthwise::Depthwise),
     Gemm(gemm::Gemm),
     Gemv(gemv::Gemv),

@@ -1,12 +1,13 @@
-//! Softmax along one axis.
+//! Softmax along one axis, and its logarithm.
 
 use super::{Array, GpuEpilogue, GpuFamily, Launch, arrays_name, math};
 use crate::codegen::ptx::{Builder, Class, Comparison, Entry, Target, Value};
+use crate::ops::{Softmax, UnaryFunction};
 
 /// A warp for each line along the axis. Arguments: x, the epilogue's operands, y.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SoftmaxLines {
-    pub axis: usize,
+    pub softmax: Softmax,
     pub x: Array,
     pub y: Array,
     pub epilogue: GpuEpilogue,
@@ -22,14 +23,16 @@ const WARPS: usize = 4;
 
 impl SoftmaxLines {
     fn lines(&self) -> usize {
-        self.y.view.elements() / self.y.view.dims[self.axis]
+        self.y.view.elements() / self.y.view.dims[self.softmax.axis]
     }
 }
 
 impl GpuFamily for SoftmaxLines {
     fn name(&self) -> String {
         let places = arrays_name(&self.y.view.dims, &[&self.x, &self.y]);
-        format!("softmax{}_{places}{}", self.axis, self.epilogue.suffix())
+        let Softmax { axis, log } = self.softmax;
+        let kind = if log { "logsoftmax" } else { "softmax" };
+        format!("{kind}{axis}_{places}{}", self.epilogue.suffix())
     }
 
     fn launch(&self) -> Launch {
@@ -51,30 +54,30 @@ impl GpuFamily for SoftmaxLines {
             let beyond = b.compare(Comparison::Ge, line, self.lines());
             b.return_if(beyond);
         }
-        let others: Vec<usize> = (0..dims.len()).filter(|&axis| axis != self.axis).collect();
+        let others: Vec<usize> = (0..dims.len()).filter(|&axis| axis != self.softmax.axis).collect();
         let extents: Vec<usize> = others.iter().map(|&axis| dims[axis]).collect();
         let mut origin = vec![Value::Int(0); dims.len()];
         for (&axis, value) in others.iter().zip(b.coordinates(line, &extents)) {
             origin[axis] = value;
         }
-        let length = dims[self.axis];
+        let length = dims[self.softmax.axis];
         let each = |b: &mut Builder, visit: &mut Visit| {
             b.repeat(length.div_ceil(LANES), |b, round| {
                 let mut coordinates = origin.clone();
-                coordinates[self.axis] = b.mad(round, LANES, lane);
+                coordinates[self.softmax.axis] = b.mad(round, LANES, lane);
                 let within = (!length.is_multiple_of(LANES))
-                    .then(|| b.compare(Comparison::Lt, coordinates[self.axis], length));
+                    .then(|| b.compare(Comparison::Lt, coordinates[self.softmax.axis], length));
                 visit(b, &coordinates, within);
             });
         };
         let max = b.variable(Class::F32, f32::NEG_INFINITY);
         each(&mut b, &mut |b, coordinates, guard| {
-            let value = self.x.load(b, x, coordinates, self.axis, 1, guard)[0];
+            let value = self.x.load(b, x, coordinates, self.softmax.axis, 1, guard)[0];
             b.guarded(guard, |b| b.accumulate_max(max, value));
         });
         let max = across_warp(&mut b, max, Builder::fmax);
         let power = |b: &mut Builder, coordinates: &[Value], guard: Option<Value>| {
-            let value = self.x.load(b, x, coordinates, self.axis, 1, guard)[0];
+            let value = self.x.load(b, x, coordinates, self.softmax.axis, 1, guard)[0];
             let below = b.fsub(value, max);
             math::exp(b, below)
         };
@@ -84,11 +87,21 @@ impl GpuFamily for SoftmaxLines {
             b.guarded(guard, |b| b.accumulate_sum(sum, power));
         });
         let sum = across_warp(&mut b, sum, Builder::fadd);
+        let log_sum = self.softmax.log.then(|| math::unary(&mut b, UnaryFunction::Log, sum));
         each(&mut b, &mut |b, coordinates, guard| {
-            let power = power(b, coordinates, guard);
-            let value = b.fdiv(power, sum);
-            let values = epilogue.apply(b, vec![value], coordinates, self.axis, [guard; 2]);
-            self.y.store(b, y, coordinates, self.axis, &values, guard);
+            let value = match log_sum {
+                None => {
+                    let power = power(b, coordinates, guard);
+                    b.fdiv(power, sum)
+                }
+                Some(log_sum) => {
+                    let value = self.x.load(b, x, coordinates, self.softmax.axis, 1, guard)[0];
+                    let below = b.fsub(value, max);
+                    b.fsub(below, log_sum)
+                }
+            };
+            let values = epilogue.apply(b, vec![value], coordinates, self.softmax.axis, [guard; 2]);
+            self.y.store(b, y, coordinates, self.softmax.axis, &values, guard);
         });
         b.finish()
     }

@@ -7,6 +7,7 @@ mod estimate;
 mod operators;
 mod plan;
 mod products;
+mod rearrange;
 mod tiles;
 mod weights;
 

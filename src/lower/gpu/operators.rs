@@ -1,6 +1,7 @@
 //! What each operator becomes on a GPU.
 
 use super::products::{self, Convolution};
+use super::rearrange;
 use super::{GpuLowerError, GpuPackSource, Lowering, Place, Value};
 use crate::codegen::ptx::Element;
 use crate::graph::NodeId;
@@ -11,8 +12,8 @@ use crate::kernels::gpu::pool::Pooling;
 use crate::kernels::gpu::reduce::{BatchStatistics, GlobalPooling};
 use crate::kernels::gpu::softmax::SoftmaxLines;
 use crate::kernels::gpu::{Array, GpuEpilogue, GpuKernel, GpuStep};
-use crate::lower::PackSource;
-use crate::ops::{BatchNorm, Epilogue, EpilogueStep, Op, Pad, PadMode, Softmax, Statistics};
+use crate::lower::{PackSource, views};
+use crate::ops::{BatchNorm, Epilogue, EpilogueStep, Op, Pad, PadMode, Statistics};
 
 type Lowered = Result<(), GpuLowerError>;
 
@@ -67,24 +68,17 @@ pub fn lower_node(l: &mut Lowering, id: NodeId) -> Lowered {
         }
         Op::Transpose(transpose) => {
             let mut x = l.value(own[0]);
-            let View { dims, strides, offset } = x.array.view;
-            let order = &transpose.permutation;
-            x.array.view = View {
-                dims: order.iter().map(|&axis| dims[axis]).collect(),
-                strides: order.iter().map(|&axis| strides[axis]).collect(),
-                offset,
-            };
+            x.array.view = views::transposed(&x.array.view, &transpose.permutation);
             map_values(l, id, MapFunction::Copy, vec![x], &extra);
         }
         Op::Concat(concat) => {
             concatenation(l, id, concat.axis, &own);
             finish_copies(l, id, &extra);
         }
-        Op::Pad(Pad { mode: PadMode::Edge | PadMode::Reflect | PadMode::Wrap, .. }) => {
-            return l.unsupported(id, "padding by what the array holds has no GPU kernel");
-        }
-        Op::Softmax(Softmax { log: true, .. }) => {
-            return l.unsupported(id, "'log_softmax' has no GPU kernel");
+        Op::Pad(pad @ Pad { mode: PadMode::Edge | PadMode::Reflect | PadMode::Wrap, .. }) => {
+            let x = l.value(own[0]);
+            rearrange::sample(l, id, x, pad.samplings(graph.shape(own[0])))?;
+            finish_copies(l, id, &extra);
         }
         Op::Pad(pad) => {
             padding(l, id, pad, own[0]);
@@ -93,8 +87,35 @@ pub fn lower_node(l: &mut Lowering, id: NodeId) -> Lowered {
         op @ (Op::Pool(_) | Op::GlobalPool(_) | Op::Lrn(_) | Op::Softmax(_) | Op::BatchNorm(_)) => {
             windowed(l, id, op, &own, &extra);
         }
-        #[allow(unreachable_patterns, reason = "operators that have no GPU kernel yet")]
-        other => return l.unsupported(id, format!("'{}' has no GPU kernel", other.word())),
+        Op::Slice(slice) => {
+            rearrange::slice(l, id, slice, own[0])?;
+            finish_copies(l, id, &extra);
+        }
+        Op::Resize(resize) => {
+            let x = l.value(own[0]);
+            rearrange::sample(l, id, x, resize.samplings(graph.shape(own[0])))?;
+            finish_copies(l, id, &extra);
+        }
+        Op::Expand(_) => {
+            rearrange::expand(l, id, own[0]);
+            finish_copies(l, id, &extra);
+        }
+        Op::DepthToSpace(op) => {
+            rearrange::depth_to_space(l, id, *op, own[0]);
+            finish_copies(l, id, &extra);
+        }
+        Op::SpaceToDepth(op) => {
+            rearrange::space_to_depth(l, id, op.block, own[0]);
+            finish_copies(l, id, &extra);
+        }
+        Op::Reduce(reduce) => {
+            rearrange::reduce(l, id, reduce, own[0]);
+            finish_copies(l, id, &extra);
+        }
+        Op::MatMul(_) => {
+            rearrange::matmul(l, id, own[0], own[1]);
+            finish_copies(l, id, &extra);
+        }
     }
     Ok(())
 }
@@ -162,7 +183,7 @@ pub(super) fn launch_map(
     l.step(id, GpuKernel::Map(kernel), &values, 0);
 }
 
-fn copy_values(l: &mut Lowering, id: NodeId, from: Value, to: Value) {
+pub(super) fn copy_values(l: &mut Lowering, id: NodeId, from: Value, to: Value) {
     launch_map(l, id, MapFunction::Copy, vec![from], GpuEpilogue::default(), Vec::new(), to);
 }
 
@@ -256,7 +277,7 @@ fn windowed(l: &mut Lowering, id: NodeId, op: &Op, own: &[NodeId], extra: &[Node
         Op::GlobalPool(pool) => GpuKernel::GlobalPool(GlobalPooling { pool: *pool, x, y: y_array, epilogue }),
         Op::Lrn(lrn) => GpuKernel::Lrn(Lrn { lrn: *lrn, x, y: y_array, epilogue }),
         Op::Softmax(softmax) => {
-            GpuKernel::Softmax(SoftmaxLines { axis: softmax.axis, x, y: y_array, epilogue })
+            GpuKernel::Softmax(SoftmaxLines { softmax: *softmax, x, y: y_array, epilogue })
         }
         Op::BatchNorm(norm) => {
             GpuKernel::BatchNorm(BatchStatistics { epsilon: norm.epsilon, x, y: y_array, epilogue })

@@ -25,6 +25,8 @@ pub struct GpuPackedArray {
 pub enum GpuPackSource {
     /// `f32` as CPU kernels read it, too.
     Common(PackSource),
+    /// The bits of numbers that no weight decides.
+    Literal(Vec<u32>),
     /// As it is, rounded to half floats.
     Half { node: NodeId },
     /// `[o, c / groups, kh, kw]` as `[kh][kw][c / groups][o]`.
@@ -44,10 +46,15 @@ pub struct FilterTiles {
 }
 
 impl GpuPackSource {
+    pub fn literal(values: &[f32]) -> Self {
+        GpuPackSource::Literal(values.iter().map(|value| value.to_bits()).collect())
+    }
+
     /// Bytes of the packed array.
     pub fn bytes(&self, graph: &Graph) -> usize {
         match self {
             GpuPackSource::Common(source) => source.elements(graph) * Element::F32.bytes(),
+            GpuPackSource::Literal(bits) => bits.len() * Element::F32.bytes(),
             GpuPackSource::Half { node } => graph.shape(*node).elements() * Element::F16.bytes(),
             GpuPackSource::Grouped { weight } => graph.shape(*weight).elements() * Element::F32.bytes(),
             GpuPackSource::Filter { weight, packed } => {
@@ -67,6 +74,7 @@ impl GpuPackSource {
     pub fn nodes(&self) -> Vec<NodeId> {
         match self {
             GpuPackSource::Common(source) => source.nodes(),
+            GpuPackSource::Literal(_) => Vec::new(),
             GpuPackSource::Half { node: weight }
             | GpuPackSource::Grouped { weight }
             | GpuPackSource::Filter { weight, .. } => vec![*weight],
@@ -83,6 +91,10 @@ impl GpuPackSource {
                 let mut array = vec![0.0; target.len() / Element::F32.bytes()];
                 source.pack(values, &mut array);
                 put_all(&array, Element::F32, target);
+            }
+            GpuPackSource::Literal(bits) => {
+                let values: Vec<f32> = bits.iter().map(|&bits| f32::from_bits(bits)).collect();
+                put_all(&values, Element::F32, target);
             }
             GpuPackSource::Half { node } => put_all(values[node].data(), Element::F16, target),
             GpuPackSource::Grouped { weight } => {

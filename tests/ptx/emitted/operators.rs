@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
+use kiln::Model;
 use kiln::graph::{Graph, NodeId};
 use kiln::ops::{Input, Op};
 use kiln::tensor::Tensor;
+use kiln::weights::random_inputs;
 
 use super::{all_options, disagreements, report, tolerance};
 
@@ -82,4 +84,51 @@ fn elementwise_operators() {
 #[test]
 fn layout_and_dense_operators() {
     assert!(check("layout.txt") >= 11);
+}
+
+/// Operators of the language that have no cases in files, as bodies of models with the inputs `x: f32[2, 12, 5, 6]`,
+/// `a: f32[2, 1, 5, 7]` and `b: f32[3, 7, 4]`.
+const LAYERS: &[&str] = &[
+    "x -> log_softmax(axis = 1)",
+    "x -> log_softmax",
+    "x -> reduce_sum([2, 3])",
+    "x -> reduce_mean([1], keep_axes = true) -> relu",
+    "x -> reduce_max([0, 3])",
+    "x -> reduce_min([0, 1, 2, 3])",
+    "matmul(a, b)",
+    "matmul(x, slice(b, [0, 0, 0], [1, 6, 4])) -> relu",
+    "x -> slice([0, 2, 1, 0], [2, 5, 2, 3], [1, 2, 2, 2]) -> relu",
+    "x -> slice([1, 11, 4, 5], [2, 6, 3, 6], [-1, -2, -1, -1])",
+    "x -> slice([0, 0, 0, 0], [1, 12, 1, 1]) -> expand([3, 12, 2, 4])",
+    "x -> resize([10, 12])",
+    "x -> resize([3, 11], method = cubic) -> relu",
+    "x -> resize([7, 2], method = nearest, coordinates = asymmetric)",
+    "x -> resize([2, 4], coordinates = align_corners, antialias = true)",
+    "x -> depth_to_space(2)",
+    "x -> depth_to_space(2, blocks_first = true) -> relu",
+    "x -> slice([0, 0, 0, 0], [2, 12, 4, 6]) -> space_to_depth(2)",
+    "x -> pad_axes([0, 1, 2, 1], [1, 0, 1, 3], filling = reflect)",
+    "x -> pad_axes([0, 0, 2, 1], [0, 0, 1, 3], filling = edge) -> relu",
+    "x -> pad_axes([0, 0, 2, 1], [0, 0, 1, 3], filling = wrap)",
+];
+
+#[test]
+fn rearrangements_and_reductions() {
+    let mut problems = Vec::new();
+    for layers in LAYERS {
+        let text = format!(
+            "model m() {{
+               input x: f32[2, 12, 5, 6]
+               input a: f32[2, 1, 5, 7]
+               input b: f32[3, 7, 4]
+               output y = {layers}
+               output unused = concat(a -> flatten -> reduce_sum([1]), b -> reduce_sum([1, 2]), axis = 0)
+             }}"
+        );
+        let graph = Model::parse(&text).and_then(|model| model.graph());
+        let graph = graph.unwrap_or_else(|error| panic!("{layers}: {error}"));
+        let found = disagreements(&graph, &random_inputs(&graph, 3), &all_options(), tolerance);
+        problems.extend(found.into_iter().map(|found| format!("{layers}: {found}")));
+    }
+    report(&problems);
 }
