@@ -44,7 +44,8 @@ fn with_bias(
 }
 
 /// Lowers a convolution of `x` that writes `y`.
-pub fn convolution(l: &mut Lowering, id: NodeId, c: &Convolution, x: Value, y: Value) -> Lowered {
+pub fn convolution(l: &mut Lowering, id: NodeId, c: &Convolution, mut x: Value, y: Value) -> Lowered {
+    space_out(&mut x.array.view);
     let [o, i, kh, kw] = l.graph.shape(c.weight).dims()[..] else { unreachable!("inferred") };
     let known = |node: &NodeId| l.constants.contains(*node);
     if !known(&c.weight) || !c.bias.iter().all(known) {
@@ -236,6 +237,18 @@ fn product(
     let view = y.array.view.joined_pixels().expect("pixels at even distances");
     let y = Value { array: Array { view, ..y.array }, ..y };
     launch_map(l, id, MapFunction::Sum, terms, epilogue, extra, y);
+}
+
+/// Gives rows and columns, where there is one of them, the distance that they have in channels-last maps: taps in the
+/// padding are not read, but copies of several channels ask that their places are aligned, too.
+fn space_out(view: &mut View) {
+    let ([_, c, h, w], [_, 1, row, column]) = (&view.dims[..], &mut view.strides[..]) else { return };
+    if *w == 1 {
+        *column = *c;
+    }
+    if *h == 1 {
+        *row = *w * *column;
+    }
 }
 
 /// Gives maps that an epilogue reads one axis of pixels, copying those that have none.

@@ -110,6 +110,8 @@ const LAYERS: &[&str] = &[
     "x -> pad_axes([0, 1, 2, 1], [1, 0, 1, 3], filling = reflect)",
     "x -> pad_axes([0, 0, 2, 1], [0, 0, 1, 3], filling = edge) -> relu",
     "x -> pad_axes([0, 0, 2, 1], [0, 0, 1, 3], filling = wrap)",
+    // Taps in the padding of an image of one pixel, whose rows and columns lie at no distance of their own.
+    "x -> slice([0, 0, 0, 0], [1, 12, 3, 1]) -> reshape([1, 36, 1, 1]) -> conv(2, [2, 3], stride = [3, 1], padding = [2, 1, 0, 1])",
 ];
 
 #[test]
