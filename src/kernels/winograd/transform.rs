@@ -182,17 +182,7 @@ impl Transform {
                 let [sum, difference] = [k.add(m[1], m[2]), k.sub(m[1], m[2])];
                 vec![k.add(m[0], sum), k.sub(difference, m[3])]
             }
-            Transform::F4 => {
-                let [two, four, eight] = [2.0, 4.0, 8.0].map(|value| k.constant(value));
-                let p = k.add(m[1], m[2]);
-                let q = k.sub(m[1], m[2]);
-                let r = k.add(m[3], m[4]);
-                let s = k.sub(m[3], m[4]);
-                let first = k.add(m[0], p);
-                let last = k.add(q, m[5]);
-                vec![k.add(first, r), k.fma(two, s, q), k.fma(four, r, p), k.fma(eight, s, last)]
-            }
-            Transform::F2Of5 => {
+            Transform::F4 | Transform::F2Of5 => {
                 let two = k.constant(2.0);
                 let p = k.add(m[1], m[2]);
                 let q = k.sub(m[1], m[2]);
@@ -200,7 +190,12 @@ impl Transform {
                 let s = k.sub(m[3], m[4]);
                 let first = k.add(m[0], p);
                 let last = k.add(q, m[5]);
-                vec![k.add(first, r), k.fma(two, s, last)]
+                let first = k.add(first, r);
+                if self == Transform::F2Of5 {
+                    return vec![first, k.fma(two, s, last)];
+                }
+                let [four, eight] = [4.0, 8.0].map(|value| k.constant(value));
+                vec![first, k.fma(two, s, q), k.fma(four, r, p), k.fma(eight, s, last)]
             }
         }
     }
