@@ -123,8 +123,11 @@ pub(super) enum Way {
 }
 
 impl Tuning {
-    fn get(&self, problem: &str, target: InstructionSet) -> Option<Choice> {
-        self.0.get(problem).copied().filter(|choice| choice.is_sane(target))
+    fn get(&self, problem: impl FnOnce() -> String, target: InstructionSet) -> Option<Choice> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.get(&problem()).copied().filter(|choice| choice.is_sane(target))
     }
 
     /// How to compute a convolution of stride 1 for which there are methods of Winograd's.
@@ -136,15 +139,12 @@ impl Tuning {
         Conv { window, groups }: Conv,
         LowerOptions { target, threads, .. }: LowerOptions,
     ) -> Option<Way> {
-        if self.0.is_empty() {
-            return None;
-        }
         let view = |id: NodeId| {
             let (n, c, h, w) = graph.shape(id).nchw()?;
             Some(View::channels_last([n, c, h, w], [0; 4]))
         };
         let (x, y) = (view(graph.operands(id)[0])?, view(id)?);
-        match self.get(&format!("conv_{}", geometry(&x, &y, kernel, &window, groups)), target)? {
+        match self.get(|| format!("conv_{}", geometry(&x, &y, kernel, &window, groups)), target)? {
             Choice::Direct { .. } => Some(Way::Direct),
             Choice::Winograd { method, tile, rows }
                 if method.kernel() == kernel
@@ -162,13 +162,10 @@ impl Tuning {
 
     /// A convolution with the tile, blocks and order that were measured.
     pub(super) fn conv(&self, kernel: ConvKernel, target: InstructionSet, threads: usize) -> ConvKernel {
-        if self.0.is_empty() {
-            return kernel;
-        }
         let (outputs, extent) = (kernel.y.dims[1] / kernel.groups, kernel.block_extent());
         let points =
             |blocking: &Blocking| extent.div_ceil(blocking.pixels) * outputs.div_ceil(blocking.channels);
-        match self.get(&conv_problem(&kernel), target) {
+        match self.get(|| conv_problem(&kernel), target) {
             Some(Choice::Direct { tile, blocking, order })
                 if (blocking.channels.is_multiple_of(tile.vectors * target.lanes())
                     || blocking.channels >= outputs)
@@ -187,11 +184,8 @@ impl Tuning {
         target: InstructionSet,
         threads: usize,
     ) -> DepthwiseKernel {
-        if self.0.is_empty() {
-            return kernel;
-        }
         let points = |rows: usize| kernel.y.dims[2].div_ceil(rows);
-        match self.get(&depthwise_problem(&kernel), target) {
+        match self.get(|| depthwise_problem(&kernel), target) {
             Some(Choice::Depthwise { columns, rows })
                 if busies(threads, points(rows), points(kernel.rows)) =>
             {
@@ -208,12 +202,9 @@ impl Tuning {
         target: InstructionSet,
         threads: usize,
     ) -> Option<ChainKernel> {
-        if self.0.is_empty() {
-            return Some(kernel);
-        }
         let height = kernel.y.dims[2];
         let points = |rows: usize| height.div_ceil(rows);
-        match self.get(&chain_problem(&kernel), target) {
+        match self.get(|| chain_problem(&kernel), target) {
             Some(Choice::Separate) => None,
             Some(Choice::Fused { columns, tile, order, rows })
                 if busies(threads, points(rows), points(kernel.rows)) =>
