@@ -57,65 +57,57 @@ pub fn lower_node(l: &mut Lowering, id: NodeId) -> Lowered {
             }
             running_norm(l, id, norm, &own, &extra);
         }
-        Op::Identity(_) => {
-            let value = l.value(own[0]);
-            l.values.insert(id, value);
-            finish_copies(l, id, &extra);
-        }
-        Op::Reshape(_) => {
-            reshape(l, id, own[0]);
-            finish_copies(l, id, &extra);
-        }
         Op::Transpose(transpose) => {
             let mut x = l.value(own[0]);
             x.array.view = views::transposed(&x.array.view, &transpose.permutation);
             map_values(l, id, MapFunction::Copy, vec![x], &extra);
         }
-        Op::Concat(concat) => {
-            concatenation(l, id, concat.axis, &own);
-            finish_copies(l, id, &extra);
-        }
-        Op::Pad(pad @ Pad { mode: PadMode::Edge | PadMode::Reflect | PadMode::Wrap, .. }) => {
-            let x = l.value(own[0]);
-            rearrange::sample(l, id, x, pad.samplings(graph.shape(own[0])))?;
-            finish_copies(l, id, &extra);
-        }
-        Op::Pad(pad) => {
-            padding(l, id, pad, own[0]);
-            finish_copies(l, id, &extra);
-        }
         op @ (Op::Pool(_) | Op::GlobalPool(_) | Op::Lrn(_) | Op::Softmax(_) | Op::BatchNorm(_)) => {
             windowed(l, id, op, &own, &extra);
         }
-        Op::Slice(slice) => {
-            rearrange::slice(l, id, slice, own[0])?;
-            finish_copies(l, id, &extra);
+        op @ (Op::Identity(_)
+        | Op::Reshape(_)
+        | Op::Concat(_)
+        | Op::Pad(_)
+        | Op::Slice(_)
+        | Op::Resize(_)
+        | Op::Expand(_)
+        | Op::DepthToSpace(_)
+        | Op::SpaceToDepth(_)
+        | Op::Reduce(_)
+        | Op::MatMul(_)) => {
+            plain(l, id, op, &own)?;
+            finish_plain(l, id, &extra);
         }
+    }
+    Ok(())
+}
+
+/// Operators whose kernels know no epilogue.
+fn plain(l: &mut Lowering, id: NodeId, op: &Op, own: &[NodeId]) -> Lowered {
+    match op {
+        Op::Identity(_) => {
+            let value = l.value(own[0]);
+            l.values.insert(id, value);
+        }
+        Op::Reshape(_) => reshape(l, id, own[0]),
+        Op::Concat(concat) => concatenation(l, id, concat.axis, own),
+        Op::Pad(pad) if pad.mode == PadMode::Constant => padding(l, id, pad, own[0]),
+        Op::Pad(pad) => {
+            let x = l.value(own[0]);
+            rearrange::sample(l, id, x, pad.samplings(l.graph.shape(own[0])))?;
+        }
+        Op::Slice(slice) => rearrange::slice(l, id, slice, own[0])?,
         Op::Resize(resize) => {
             let x = l.value(own[0]);
-            rearrange::sample(l, id, x, resize.samplings(graph.shape(own[0])))?;
-            finish_copies(l, id, &extra);
+            rearrange::sample(l, id, x, resize.samplings(l.graph.shape(own[0])))?;
         }
-        Op::Expand(_) => {
-            rearrange::expand(l, id, own[0]);
-            finish_copies(l, id, &extra);
-        }
-        Op::DepthToSpace(op) => {
-            rearrange::depth_to_space(l, id, *op, own[0]);
-            finish_copies(l, id, &extra);
-        }
-        Op::SpaceToDepth(op) => {
-            rearrange::space_to_depth(l, id, op.block, own[0]);
-            finish_copies(l, id, &extra);
-        }
-        Op::Reduce(reduce) => {
-            rearrange::reduce(l, id, reduce, own[0]);
-            finish_copies(l, id, &extra);
-        }
-        Op::MatMul(_) => {
-            rearrange::matmul(l, id, own[0], own[1]);
-            finish_copies(l, id, &extra);
-        }
+        Op::Expand(_) => rearrange::expand(l, id, own[0]),
+        Op::DepthToSpace(op) => rearrange::depth_to_space(l, id, *op, own[0]),
+        Op::SpaceToDepth(op) => rearrange::space_to_depth(l, id, op.block, own[0]),
+        Op::Reduce(reduce) => rearrange::reduce(l, id, reduce, own[0]),
+        Op::MatMul(_) => rearrange::matmul(l, id, own[0], own[1]),
+        other => unreachable!("'{}' is lowered elsewhere", other.name()),
     }
     Ok(())
 }
@@ -249,8 +241,8 @@ fn padding(l: &mut Lowering, id: NodeId, pad: &Pad, x: NodeId) {
     copy_values(l, id, x, interior);
 }
 
-/// Applies the epilogue, if there is one, of a node that only moved elements.
-fn finish_copies(l: &mut Lowering, id: NodeId, extra: &[NodeId]) {
+/// Applies the epilogue, if there is one, of a node whose kernels know none.
+fn finish_plain(l: &mut Lowering, id: NodeId, extra: &[NodeId]) {
     let epilogue = &l.graph.node(id).epilogue;
     if epilogue.is_empty() {
         return;
