@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::graph::{Graph, NodeId};
@@ -112,12 +113,27 @@ pub fn evaluate_constants(
     Ok(ids.iter().map(|&id| Arc::clone(evaluation.value(id))).collect())
 }
 
-/// The keys of the parameters that `targets` depend on.
-pub fn parameters<'a>(graph: &'a Graph, targets: &[NodeId]) -> impl Iterator<Item = &'a str> {
-    needed(graph, targets).into_iter().filter_map(|id| match &graph.node(id).op {
-        Op::Parameter(parameter) => Some(parameter.key.as_str()),
-        _ => None,
-    })
+/// For each parameter by key, the last of `groups` of nodes that depends on it.
+pub fn last_uses<'a>(graph: &'a Graph, groups: &[Vec<NodeId>]) -> HashMap<&'a str, usize> {
+    let mut last: Vec<Option<usize>> = vec![None; slots(graph)];
+    for (number, group) in groups.iter().enumerate() {
+        for target in group {
+            last[target.index()] = Some(number);
+        }
+    }
+    let mut uses: HashMap<&str, usize> = HashMap::new();
+    for &id in graph.topological_order().iter().rev() {
+        let Some(number) = last[id.index()] else { continue };
+        if let Op::Parameter(parameter) = &graph.node(id).op {
+            let use_of_key = uses.entry(parameter.key.as_str()).or_default();
+            *use_of_key = (*use_of_key).max(number);
+        }
+        for operand in graph.operands(id) {
+            let slot = &mut last[operand.index()];
+            *slot = (*slot).max(Some(number));
+        }
+    }
+    uses
 }
 
 /// What `targets` depend on, themselves included, operands first.

@@ -112,10 +112,8 @@ impl Compiled {
         let mut memory = Memory::zeroed(self.plan.weight_elements)?;
         let targets = divide(memory.as_mut_slice(), &self.plan.packed);
         let batches = batches(&targets);
-        let mut last_use = HashMap::new();
-        for (number, batch) in batches.iter().enumerate() {
-            last_use.extend(interpreter::parameters(&self.graph, &wanted(batch)).map(|key| (key, number)));
-        }
+        let nodes: Vec<Vec<NodeId>> = batches.iter().map(|batch| wanted(batch)).collect();
+        let last_use = interpreter::last_uses(&self.graph, &nodes);
         for (number, batch) in batches.iter().enumerate() {
             self.pack(&weights, batch)?;
             for (key, _) in last_use.iter().filter(|(_, last)| **last == number) {
