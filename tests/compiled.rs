@@ -9,6 +9,7 @@ use kiln::graph::Graph;
 use kiln::interpreter;
 use kiln::kernels::KernelSpec;
 use kiln::kernels::product::WeightType;
+use kiln::kernels::winograd::{Filters, WinogradKernel};
 use kiln::lower::lower;
 use kiln::ops::Op;
 use kiln::runtime::{CompileOptions, Isa, compile};
@@ -114,6 +115,11 @@ fn the_corpus_needs_each_of_winograds_methods_and_groups() {
             })
             .collect();
         assert!(kernels.iter().any(|kernel| kernel.groups > 1 && kernel.y.dims[0] > 1), "{target}");
+        let in_registers = |kernel: &&WinogradKernel| matches!(kernel.filters, Filters::InRegisters { .. });
+        let in_registers: Vec<_> = kernels.iter().filter(in_registers).collect();
+        // AVX-512 alone has registers enough.
+        assert_eq!(!in_registers.is_empty(), target == InstructionSet::Avx512, "{target}");
+        assert_eq!(in_registers.iter().any(|kernel| kernel.groups > 1), target == InstructionSet::Avx512);
         let mut methods: Vec<_> =
             kernels.iter().map(|kernel| (kernel.method.kernel(), kernel.method.tile())).collect();
         methods.sort();

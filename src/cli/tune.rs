@@ -12,6 +12,7 @@ use super::progress::Progress;
 use super::text::{count, table, time};
 use crate::io::AtomicFile;
 use crate::kernels::product::Order;
+use crate::kernels::winograd::Filters;
 use crate::lower::Choice;
 use crate::machine::cpu_name;
 use crate::runtime::CompileOptions;
@@ -105,9 +106,16 @@ fn words(choice: &Choice) -> String {
             blocking.channels,
             order(o)
         ),
-        Choice::Winograd { method, tile, rows } => {
+        Choice::Winograd { method, filters, tile, rows } => {
             let [height, width] = method.tile();
-            format!("winograd{height}x{width} {}x{}, blocks of {rows} rows", tile.columns, tile.vectors)
+            let transformed = match filters {
+                Filters::Packed => "",
+                Filters::InRegisters { .. } => ", filters transformed in registers",
+            };
+            format!(
+                "winograd{height}x{width} {}x{}, blocks of {rows} rows{transformed}",
+                tile.columns, tile.vectors
+            )
         }
         Choice::Depthwise { columns, rows } => format!("depthwise {columns}, blocks of {rows} rows"),
         Choice::Fused { columns, tile, order: o, rows } => format!(

@@ -103,8 +103,9 @@ fn conv(kernel: &ConvKernel, target: InstructionSet, winograd: bool) -> Vec<Choi
     let product = product(x, y, kernel.kernel, window, *groups);
     let mut found = Vec::new();
     if winograd && window.stride == [1, 1] && window.dilation == [1, 1] {
-        let methods = Method::all(kernel.kernel).len();
-        found.extend(by_winograd(&product, kernel.kernel, target).into_iter().take(methods));
+        // As the model cuts it: each method, and the one that transforms filters in registers.
+        let plans = Method::all(kernel.kernel).len() + 1;
+        found.extend(by_winograd(&product, kernel.kernel, target).into_iter().take(plans));
     }
     let best = tiles::best_tiles(&product, target, TILES);
     found.extend(best.into_iter().map(|tile| direct(&product, tile, target, images)));
@@ -128,8 +129,10 @@ fn by_winograd(product: &Product, kernel: [usize; 2], target: InstructionSet) ->
         return Vec::new();
     }
     let plans = Method::all(kernel).iter().map(|&method| tiles::winograd_plan(product, method, target, 1).1);
-    let plans: Vec<WinogradPlan> = plans.collect();
-    let choice = |WinogradPlan { method, tile, rows, .. }| Choice::Winograd { method, tile, rows };
+    let in_registers = tiles::winograd_plan_in_registers(product, kernel, target, 1).map(|(_, plan)| plan);
+    let plans: Vec<WinogradPlan> = plans.chain(in_registers).collect();
+    let choice =
+        |WinogradPlan { method, filters, tile, rows, .. }| Choice::Winograd { method, filters, tile, rows };
     let mut found: Vec<Choice> = plans.iter().copied().map(choice).collect();
     for plan in plans {
         let tile_rows = product.rows.div_ceil(plan.method.rows.outputs());

@@ -3,7 +3,7 @@
 use crate::codegen::target::InstructionSet;
 use crate::kernels::conv::Blocking;
 use crate::kernels::product::{Order, RESIDENT_WEIGHTS, Tile};
-use crate::kernels::winograd::Method;
+use crate::kernels::winograd::{Filters, Method};
 
 /// The matrix product that a convolution is: `rows · columns` output pixels × `outputs` channels of one group,
 /// `reduction` products for each.
@@ -172,6 +172,7 @@ pub fn depthwise_columns(width: usize, kernel_width: usize, target: InstructionS
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WinogradPlan {
     pub method: Method,
+    pub filters: Filters,
     /// The register tile of the products.
     pub tile: Tile,
     /// Rows of tiles of one grid point.
@@ -206,6 +207,7 @@ pub fn choose_winograd(
         return None;
     }
     let plans = Method::all(kernel).iter().map(|&method| winograd_plan(product, method, target, threads));
+    let plans = plans.chain(winograd_plan_in_registers(product, kernel, target, threads));
     let (cycles, plan) = plans.min_by(|a, b| a.0.total_cmp(&b.0))?;
     (cycles <= 0.9 * self::cycles(product, choose_tile(product, target), target)).then_some(plan)
 }
@@ -248,8 +250,77 @@ pub fn winograd_plan(
         blocks * weights as f64 * 4.0 / WEIGHT_BYTES_PER_CYCLE
     };
     let channels = winograd_channels(product.outputs, tile, blocks as usize, target, threads);
-    (transforms + arithmetic.max(streaming), WinogradPlan { method, tile, rows, channels })
+    (
+        transforms + arithmetic.max(streaming),
+        WinogradPlan { method, filters: Filters::Packed, tile, rows, channels },
+    )
 }
+
+/// Channels that are multiplied with before sums go back to memory, where filters are transformed in registers: for one
+/// group of tiles as many as the first-level cache holds the filters of, for several as the second-level cache does.
+const FILTER_DEPTHS: [usize; 2] = [32, 256];
+
+/// Transformed weights, in elements, from which on it counts that those which are transformed in registers take a quarter
+/// of the memory, and of the time to pack them.
+const LARGE_WEIGHTS: usize = 1 << 20;
+
+/// What is then taken off the cycles.
+const SMALL_WEIGHTS_BONUS: f64 = 0.9;
+
+/// Additions and loads of a step that are not hidden behind its multiply-adds, in cycles, where filters are transformed in
+/// registers.
+const FILTER_CYCLES: f64 = 4.0;
+
+/// The best plan that transforms filters in registers, and its cycles, where there are registers enough.
+pub fn winograd_plan_in_registers(
+    product: &Product,
+    kernel: [usize; 2],
+    target: InstructionSet,
+    threads: usize,
+) -> Option<(f64, WinogradPlan)> {
+    let method = *Method::all(kernel).iter().find(|method| method.transforms_in_registers())?;
+    let inputs = method.columns.inputs();
+    let channels = product.reduction / (kernel[0] * kernel[1]);
+    let [tile_rows, columns] =
+        [product.rows.div_ceil(method.rows.outputs()), product.columns.div_ceil(method.columns.outputs())];
+    let per_row = columns * method.products() * channels;
+    let rows = even_blocks(tile_rows, rows_of(TRANSFORMED_ELEMENTS, per_row, tile_rows));
+    let tiles = rows * columns;
+    let tile = |columns: usize| Tile { rows: 1, columns, vectors: 1 };
+    let most = (FEWEST_TILES_IN_REGISTERS..=tiles)
+        .take_while(|&columns| fits_with_filters(tile(columns), method, target))
+        .last()?;
+    let tile = tile(tiles.div_ceil(tiles.div_ceil(most)));
+    let blocks = tile_rows.div_ceil(rows);
+    let panels = product.outputs.div_ceil(target.lanes());
+    let steps = (blocks * tiles.div_ceil(tile.columns) * panels * method.rows.inputs() * channels) as f64;
+    let arithmetic = steps * ((tile.columns * inputs) as f64 + FILTER_CYCLES);
+    let transforms = (tile_rows * columns * method.products()) as f64
+        * ((channels + product.outputs) as f64 / target.lanes() as f64).ceil()
+        * TRANSFORM_CYCLES;
+    let weights = product.reduction * product.outputs;
+    let streaming = blocks as f64 * weights as f64 * 4.0 / WEIGHT_BYTES_PER_CYCLE;
+    let channels_of_point = winograd_channels(product.outputs, tile, blocks, target, threads);
+    let depth = FILTER_DEPTHS[usize::from(tiles > tile.columns)];
+    let filters = Filters::InRegisters { depth: channels.div_ceil(channels.div_ceil(depth)) };
+    let plan = WinogradPlan { method, filters, tile, rows, channels: channels_of_point };
+    let large = method.products() * channels * product.outputs > LARGE_WEIGHTS;
+    let bonus = if large { SMALL_WEIGHTS_BONUS } else { 1.0 };
+    Some(((transforms + arithmetic.max(streaming)) * bonus, plan))
+}
+
+/// Registers that transforming a filter takes: its row, the parts of that, and a product's factor.
+const FILTER_REGISTERS: usize = 6;
+
+/// Whether sums of a row of products and the filters that are transformed for them fit the registers.
+pub fn fits_with_filters(tile: Tile, method: Method, target: InstructionSet) -> bool {
+    method.transforms_in_registers()
+        && tile.vectors == 1
+        && tile.columns * method.columns.inputs() + FILTER_REGISTERS <= target.registers()
+}
+
+/// The fewest tiles of the image for which a filter is worth transforming each time that it is read.
+const FEWEST_TILES_IN_REGISTERS: usize = 3;
 
 /// Output channels of a grid point. Few blocks of rows are divided by output channels, so that threads share them; each
 /// part transforms the input again.

@@ -26,7 +26,7 @@ pub enum Choice {
     /// An implicit matrix product.
     Direct { tile: Tile, blocking: Blocking, order: Order },
     /// Winograd's method: the products' tile, and rows of tiles of a block.
-    Winograd { method: winograd::Method, tile: Tile, rows: usize },
+    Winograd { method: winograd::Method, filters: winograd::Filters, tile: Tile, rows: usize },
     /// Neighbouring pixels computed together, and rows of a block.
     Depthwise { columns: usize, rows: usize },
     /// A pair as one kernel: neighbouring depthwise pixels, the pointwise tile and order, rows of a block.
@@ -51,7 +51,15 @@ impl Choice {
             Choice::Direct { tile, blocking, .. } => {
                 tiles::fits(tile, target) && blocking.pixels > 0 && blocking.channels > 0
             }
-            Choice::Winograd { tile, rows, .. } => tile.rows == 1 && tiles::fits(tile, target) && rows > 0,
+            Choice::Winograd { method, filters, tile, rows } => {
+                let depth_fits = match filters {
+                    winograd::Filters::Packed => true,
+                    winograd::Filters::InRegisters { depth } => {
+                        depth > 0 && tiles::fits_with_filters(tile, method, target)
+                    }
+                };
+                tile.rows == 1 && tiles::fits(tile, target) && rows > 0 && depth_fits
+            }
             Choice::Depthwise { columns, rows } => columns_fit(columns) && rows > 0,
             Choice::Fused { columns, tile, rows, .. } => {
                 columns_fit(columns) && tiles::fits(tile, target) && rows > 0
@@ -84,8 +92,8 @@ pub fn choice(spec: &KernelSpec) -> Option<Choice> {
             Choice::Direct { tile: kernel.tile, blocking: kernel.blocking, order: kernel.order }
         }
         KernelSpec::Winograd(kernel) => {
-            let winograd::WinogradKernel { method, tile, rows, .. } = *kernel;
-            Choice::Winograd { method, tile, rows }
+            let winograd::WinogradKernel { method, filters, tile, rows, .. } = *kernel;
+            Choice::Winograd { method, filters, tile, rows }
         }
         KernelSpec::Depthwise(kernel) => Choice::Depthwise { columns: kernel.columns, rows: kernel.rows },
         KernelSpec::Chain(kernel) => Choice::Fused {
@@ -146,7 +154,7 @@ impl Tuning {
         let (x, y) = (view(graph.operands(id)[0])?, view(id)?);
         match self.get(|| format!("conv_{}", geometry(&x, &y, kernel, &window, groups)), target)? {
             Choice::Direct { .. } => Some(Way::Direct),
-            Choice::Winograd { method, tile, rows }
+            Choice::Winograd { method, filters, tile, rows }
                 if method.kernel() == kernel
                     && tiles::suits_winograd(x.dims[1] / groups, y.dims[1] / groups, target) =>
             {
@@ -154,7 +162,7 @@ impl Tuning {
                 let rows = rows.min(tile_rows);
                 let (outputs, blocks) = (y.dims[1] / groups, tile_rows.div_ceil(rows));
                 let channels = tiles::winograd_channels(outputs, tile, blocks, target, threads);
-                Some(Way::Winograd(WinogradPlan { method, tile, rows, channels }))
+                Some(Way::Winograd(WinogradPlan { method, filters, tile, rows, channels }))
             }
             _ => None,
         }

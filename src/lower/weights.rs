@@ -8,7 +8,7 @@ use half::f16;
 use super::packing::{pack_filter, pack_halves, pack_winograd};
 use crate::graph::{Graph, NodeId};
 use crate::kernels::product::{PackedFilter, WeightType};
-use crate::kernels::winograd::Method;
+use crate::kernels::winograd::{Filters, Method, WinogradKernel};
 use crate::tensor::Tensor;
 
 /// An array in the weights' memory.
@@ -68,6 +68,16 @@ pub enum PackSource {
 }
 
 impl PackSource {
+    /// The weights of a convolution by Winograd's method.
+    pub fn winograd(weight: NodeId, kernel: &WinogradKernel, lanes: usize) -> Self {
+        let packed = kernel.packed_filter(lanes);
+        match kernel.filters {
+            Filters::Packed => PackSource::Winograd { weight, method: kernel.method, packed },
+            // A filter's elements are innermost in the reduction, as in the weight itself.
+            Filters::InRegisters { .. } => PackSource::Filter { weight, taps: 1, packed },
+        }
+    }
+
     /// Elements of the packed array.
     pub fn elements(&self, graph: &Graph) -> usize {
         match self {

@@ -58,21 +58,21 @@ pub fn lower(
         groups,
         epilogue,
         method: plan.method,
+        filters: plan.filters,
         tile: plan.tile,
         order: tiles::choose_order(&implicit_product([1, plan.rows], outputs, channels, [1, 1], &window)),
         rows: plan.rows,
         channels: plan.channels,
     };
     let packed = kernel.packed_filter(l.lanes());
-    let weights = l.pack(PackSource::Winograd { weight: filter.weight, method: plan.method, packed });
-    let zeros = l.pack(PackSource::Zeros { elements: kernel.zeros(l.lanes()) });
+    let weights = l.pack(PackSource::winograd(filter.weight, &kernel, l.lanes()));
     let bias = l.pack_bias(filter.bias, y.view.dims[1]);
     let work = Work {
         multiply_adds: kernel.multiply_adds(),
         activation_bytes: l.bytes(&[&x, &y]) + l.bytes(&extra.iter().collect::<Vec<_>>()),
         weight_bytes: (packed.elements() + y.view.dims[1]) as u64 * super::operators::ELEMENT,
     };
-    let bindings = [x.binding, weights, zeros, bias]
+    let bindings = [x.binding, weights, bias]
         .into_iter()
         .chain(bindings(extra))
         .chain([y.binding, super::Binding::Scratch])

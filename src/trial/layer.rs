@@ -181,9 +181,7 @@ impl Layer {
         let x = self.input("x", &kernel.x)?;
         let [kh, kw] = kernel.method.kernel();
         let [weight, bias] = self.filter("", [kernel.y.dims[1], kernel.x.dims[1] / kernel.groups, kh, kw])?;
-        let packed = kernel.packed_filter(lanes);
-        self.buffers.push(Buffer::Packed(PackSource::Winograd { weight, method: kernel.method, packed }));
-        self.buffers.push(Buffer::Packed(PackSource::Zeros { elements: kernel.zeros(lanes) }));
+        self.buffers.push(Buffer::Packed(PackSource::winograd(weight, kernel, lanes)));
         self.plain(bias);
         let conv = Conv { window: kernel.window, groups: kernel.groups };
         self.finish(conv, vec![x, weight, bias], &kernel.epilogue, &kernel.y)

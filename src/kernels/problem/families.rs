@@ -9,7 +9,7 @@ use crate::kernels::chain::ChainKernel;
 use crate::kernels::conv::{Blocking, ConvKernel};
 use crate::kernels::depthwise::DepthwiseKernel;
 use crate::kernels::product::WeightType;
-use crate::kernels::winograd::{Method, WinogradKernel};
+use crate::kernels::winograd::{Filters, Method, WinogradKernel};
 use crate::kernels::{
     BatchNormKernel, ElementFunction, Elementwise, Fill, GlobalPoolKernel, KernelSpec, LrnKernel, PoolKernel,
     SoftmaxKernel,
@@ -97,10 +97,22 @@ fn winograd(c: &mut Cursor) -> Parsed {
     let tile = tile(c, false)?;
     let rows = block(c, "_b", "rows of tiles of a block")?;
     let channels = block(c, "x", "its channels")?;
+    let place = c.place();
+    let filters = match c.field("_d", 1..=1 << 20)? {
+        Some(_) if !method.transforms_in_registers() || tile.vectors > 1 => {
+            return Err(c.blame(
+                place,
+                "3×3 filters and one vector of channels where they are transformed in registers".to_owned(),
+            ));
+        }
+        Some(depth) => Filters::InRegisters { depth },
+        None => Filters::Packed,
+    };
     let order = order(c);
     let [x, y] = views(c, [&shape.x, &shape.y])?;
     let (window, groups) = (shape.window, shape.groups);
-    let kernel = WinogradKernel { x, y, window, groups, epilogue, method, tile, order, rows, channels };
+    let kernel =
+        WinogradKernel { x, y, window, groups, epilogue, method, filters, tile, order, rows, channels };
     Ok(KernelSpec::Winograd(kernel))
 }
 

@@ -41,6 +41,7 @@ mod tests {
             "conv_ic64ih1iw3136oc256oh1ow3136kh1kw1_scaleshift_add.nhwch14848+16_relu_t1x14x2_b56x256_px",
             "winograd2x2_g2ic96ih27iw27oc256oh27ow27kh5kw5ph2pw2_relu_t14x2_b2x64_nhwch2976+5952_nhwc",
             "winograd2x2_ic16ih8iw8oc16oh8ow8kh3kw3ph1pw1_t4x1_b2x16",
+            "winograd4x4_ic512ih7iw7oc512oh7ow7kh3kw3ph1pw1_relu_t4x1_b2x128_d32_nhwch5280w528+5808_nhwc",
             "winograd4x4_ic64ih56iw56oc64oh56ow56kh3kw3ph1pw1_add_clip-inf:6.5_t8x4_b2x64_px_nhwch3776+3840_nhwc",
             "depthwise_g32ic32ih112iw112oc32oh112ow112kh3kw3ph1pw1_relu6_t8_b16_nhwch3648+3680_nhwc",
             "depthwise_pointwise_ic32ih8iw8oc64oh8ow8kh3kw3ph1pw1_relu6_pw_leaky_relu0.1_t8_t1x8x2_b2_px",

@@ -4,23 +4,38 @@
 //!
 //! A grid point takes a block of output tiles through three stages that meet in scratch memory: the tiles' input is
 //! transformed, multiplied with the transformed weights as independent matrix products, one for each multiplication of a
-//! tile, and transformed back under the epilogue.
+//! tile, and transformed back under the epilogue. Weights are transformed when they are packed, or in registers each time
+//! they are multiplied with ([`Filters`]).
 
+mod in_registers;
 mod transform;
 
 pub use transform::{FilterTransform, Method, Transform};
 
+use serde::{Deserialize, Serialize};
+
 use super::Family;
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
 use super::product::{
-    Layer, Order, PackedFilter, Product, Region, Then, Tile, WeightType, stretches, sum, uneven,
+    Element, Ends, Order, PackedFilter, Product, Region, Then, Tile, WeightType, stretches, sum, uneven,
 };
 use super::view::{CACHE_LINE, View, layout_suffix};
 use crate::codegen::vector::{Access, Address, Affine, Builder, Index, Kernel, Reg};
 use crate::ops::Window;
 
-/// A convolution of stride 1 by Winograd's method. Weights are packed as [`PackedFilter`] says, each of the layer's
-/// groups as one for each of the method's products.
+/// Where filters are transformed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Filters {
+    /// When weights are packed: they are as many as the products.
+    Packed,
+    /// In registers, each time they are multiplied with. Weights stay as small as they are, in return for additions
+    /// beside the multiply-adds. `depth` channels at a time are multiplied with all tiles of a block.
+    InRegisters { depth: usize },
+}
+
+/// A convolution of stride 1 by Winograd's method. Weights are packed as [`PackedFilter`] says: transformed ones as a
+/// group for each of the method's products, others with a filter's elements innermost in the reduction.
 ///
 /// Buffers: `x`, weights, a bias of zeros for the products, the layer's bias, epilogue operands, `y`, scratch.
 /// Grid: image, block of tile rows, block of channels.
@@ -35,7 +50,9 @@ pub struct WinogradKernel {
     pub groups: usize,
     pub epilogue: FusedEpilogue,
     pub method: Method,
-    /// The register tile of the products; one row.
+    pub filters: Filters,
+    /// The register tile of the products: one row of as many tiles of the image as columns. With filters transformed in
+    /// registers, one vector of all products of a tile's row.
     pub tile: Tile,
     pub order: Order,
     /// Rows of tiles of one grid point.
@@ -56,19 +73,19 @@ pub fn border(method: Method, padding: [usize; 4], input: [usize; 2], output: [u
 
 impl WinogradKernel {
     pub fn packed_filter(&self, lanes: usize) -> PackedFilter {
+        let channels = self.x.dims[1] / self.groups;
+        let [height, width] = self.method.kernel();
+        let (groups, reduction) = match self.filters {
+            Filters::Packed => (self.groups * self.method.products(), channels),
+            Filters::InRegisters { .. } => (self.groups, height * width * channels),
+        };
         PackedFilter {
-            groups: self.groups * self.method.products(),
+            groups,
             outputs: self.y.dims[1] / self.groups,
-            reduction: self.x.dims[1] / self.groups,
+            reduction,
             panel_width: self.tile.vectors * lanes,
             weight_type: WeightType::F32,
         }
-    }
-
-    /// How many zeros the products start from: as many as a group's outputs, in whole panels.
-    pub fn zeros(&self, lanes: usize) -> usize {
-        let filter = self.packed_filter(lanes);
-        filter.panels() * filter.panel_width
     }
 
     /// Multiply-adds of the convolution that it computes, as direct convolution counts them.
@@ -82,110 +99,143 @@ impl WinogradKernel {
         self.y.dims[3].div_ceil(self.method.columns.outputs())
     }
 
-    /// The products' operands or results of a block, `[tile][product][channel]`, as an image of one row. Tiles lie an odd
-    /// number of cache lines apart: a register tile reads one channel of many of them at once, and a first-level cache
-    /// holds only a few lines at a distance of whole pages.
-    fn block(&self, channels: usize) -> View {
-        let all = self.method.products() * channels;
-        let lines = all.div_ceil(CACHE_LINE) | 1;
-        let tiles = self.rows * self.columns();
-        View { dims: vec![1, all, 1, tiles], strides: vec![0, 1, 0, lines * CACHE_LINE], offset: 0 }
+    /// The products' operands of a block.
+    fn before(&self) -> Block {
+        let channels = self.x.dims[1] / self.groups;
+        match self.filters {
+            Filters::Packed => self.block(channels, channels),
+            // One channel of all products of a row is read at once.
+            Filters::InRegisters { .. } => self.block(channels, apart(channels)),
+        }
+    }
+
+    /// The products' results of a block, of all output channels of a group or of one panel of them.
+    fn after(&self, lanes: usize) -> Block {
+        let channels = match self.filters {
+            Filters::Packed => self.y.dims[1] / self.groups,
+            Filters::InRegisters { .. } => self.tile.vectors * lanes,
+        };
+        self.block(channels, channels)
+    }
+
+    fn block(&self, channels: usize, product: usize) -> Block {
+        let tile = apart(self.method.products() * product);
+        Block { channels, product, tile, tiles: self.rows * self.columns() }
+    }
+}
+
+/// The distance of arrays of `elements` of which one element each is read at once: an odd number of cache lines, since a
+/// first-level cache holds only a few lines at a distance of whole pages.
+fn apart(elements: usize) -> usize {
+    (elements.div_ceil(CACHE_LINE) | 1) * CACHE_LINE
+}
+
+/// The operands or results of a block's products in scratch memory, `[tile][product][channel]`.
+#[derive(Clone, Copy)]
+struct Block {
+    channels: usize,
+    /// Elements from one product to the next.
+    product: usize,
+    /// Elements from one tile to the next.
+    tile: usize,
+    tiles: usize,
+}
+
+impl Block {
+    /// Elements of memory.
+    fn elements(&self) -> usize {
+        self.tiles * self.tile
+    }
+
+    /// As an image of one row, whose pixels are tiles.
+    fn view(&self) -> View {
+        View { dims: vec![1, self.tile, 1, self.tiles], strides: vec![0, 1, 0, self.tile], offset: 0 }
+    }
+
+    /// Where a channel of one product of a tile lies, counted from `base`.
+    fn at(&self, base: &Address, tile: &Affine, product: usize, channel: &Affine) -> Address {
+        base.at(tile, self.tile).plus(product * self.product).at(channel, 1usize)
     }
 }
 
 impl Family for WinogradKernel {
     fn name(&self) -> String {
         let Tile { columns, vectors, .. } = self.tile;
+        let order = match self.filters {
+            Filters::Packed => self.order.suffix().to_owned(),
+            Filters::InRegisters { depth } => format!("_d{depth}"),
+        };
         format!(
-            "winograd{}x{}_{}{}_t{columns}x{vectors}_b{}x{}{}{}",
+            "winograd{}x{}_{}{}_t{columns}x{vectors}_b{}x{}{order}{}",
             self.method.rows.outputs(),
             self.method.columns.outputs(),
             super::conv::geometry(&self.x, &self.y, self.method.kernel(), &self.window, self.groups),
             self.epilogue.suffix(),
             self.rows,
             self.channels,
-            self.order.suffix(),
             layout_suffix([&self.x, &self.y]),
         )
     }
 
     fn build(&self, lanes: usize) -> Kernel {
         let mut k = Builder::new(self.name(), lanes);
-        let [images, _, height, _] = self.y.dims[..] else { unreachable!("rank 4") };
+        let [images, outputs, height, width] = self.y.dims[..] else { unreachable!("rank 4") };
         let filter = self.packed_filter(lanes);
-        let PackedFilter { reduction: channels, outputs, .. } = filter;
-        let (before, after) = (self.block(channels), self.block(outputs));
+        let (before, after) = (self.before(), self.after(lanes));
         let [_, _, h, w] = self.x.dims[..] else { unreachable!("rank 4") };
-        let [_, _, bottom, right] =
-            border(self.method, self.window.padding, [h, w], [height, self.y.dims[3]]);
+        let [_, _, bottom, right] = border(self.method, self.window.padding, [h, w], [height, width]);
         let reach = self.x.end() + bottom * self.x.strides[2] + right * self.x.strides[3];
         let x = k.buffer("x", Access::Read, reach);
         let weights = k.buffer("weights", Access::Read, filter.elements());
-        let zeros = k.buffer("zeros", Access::Read, self.zeros(lanes));
-        let bias = k.buffer("bias", Access::Read, self.y.dims[1]);
+        let bias = k.buffer("bias", Access::Read, outputs);
         let epilogue = self.epilogue.declare(&mut k);
         let y = k.buffer("y", Access::Write, self.y.end());
-        let products = self.method.products();
-        let scratch = k.buffer("scratch", Access::Scratch, before.end() + after.end() + products * lanes);
-        let patch = scratch.clone();
-        let before_base = scratch.plus(products * lanes);
-        let after_base = before_base.plus(before.end());
-        let window = Window::default();
-        let no_epilogue = EpilogueBuffers::default();
+        let patch = self.method.products() * lanes;
+        let scratch = k.buffer("scratch", Access::Scratch, patch + before.elements() + after.elements());
+        let before_base = scratch.plus(patch);
+        let after_base = before_base.plus(before.elements());
         let stages = Stages {
             kernel: self,
             x: (&self.x, x),
-            before: (&before, before_base.clone()),
-            after: (&after, after_base.clone()),
+            weights,
+            filter,
+            before: (before, before_base),
+            after: (after, after_base),
             y: (&self.y, y),
             bias,
             epilogue: &epilogue,
-            patch,
+            patch: scratch,
         };
         let image = k.grid(0, images);
         let tile_height = self.method.rows.outputs();
         let block_height = self.rows * tile_height;
         let block = k.grid(1, height.div_ceil(block_height));
-        let channel_block = k.grid(2, outputs.div_ceil(self.channels));
+        let channel_block = k.grid(2, filter.outputs.div_ceil(self.channels));
         uneven(&mut k, block, height, block_height, |k, rows| {
             let place =
                 Place { image: image.into(), row: Affine::default().along(block, block_height), rows };
             k.repeat(self.groups, |k, group| {
                 stages.transform_input(k, &place, group);
-                uneven(k, channel_block, outputs, self.channels, |k, channels| {
-                    let first_channel = Affine::default().along(channel_block, self.channels);
-                    let weights = weights.along(group, filter.elements() / self.groups);
-                    let product = Product {
-                        x: (&before, before_base.clone()),
-                        weights,
-                        filter,
-                        kernel: [1, 1],
-                        window: &window,
-                        tile: self.tile,
-                        order: self.order,
-                        then: Then::NextGroup,
-                        next_input: None,
+                uneven(k, channel_block, filter.outputs, self.channels, |k, channels| {
+                    let part = Part {
+                        group,
+                        first: Affine::default().along(channel_block, self.channels),
+                        channels,
                     };
-                    k.repeat(products, |k, index| {
-                        let layer = Layer {
-                            bias: zeros.clone(),
-                            epilogue: &no_epilogue,
-                            y: (&after, after_base.clone()),
-                            image: Affine::default(),
-                            first_channel: Affine::from(index).times(outputs),
-                            origin: Default::default(),
-                        };
-                        let region = Region {
-                            image: Affine::default(),
-                            group: index.into(),
-                            origin: Default::default(),
-                            size: [1, rows.div_ceil(tile_height) * self.columns()],
-                            first_channel: first_channel.clone(),
-                            channels,
-                        };
-                        product.region(k, &region, &layer);
-                    });
-                    stages.transform_output(k, &place, group, &first_channel, channels);
+                    match self.filters {
+                        Filters::Packed => {
+                            stages.multiply(k, &place, &part);
+                            stages.transform_output(k, &place, &part, &part.first);
+                        }
+                        Filters::InRegisters { depth } => {
+                            stretches(k, part.channels, filter.panel_width, |k, start, channels| {
+                                let first = sum(&part.first, &start);
+                                let panel = Part { group, first, channels };
+                                stages.multiply_in_registers(k, &place, &panel, depth);
+                                stages.transform_output(k, &place, &panel, &Affine::default());
+                            });
+                        }
+                    }
                 });
             });
         });
@@ -193,12 +243,14 @@ impl Family for WinogradKernel {
     }
 }
 
-/// What the transforms of a kernel work on.
+/// What the stages of a kernel work on.
 struct Stages<'a> {
     kernel: &'a WinogradKernel,
     x: (&'a View, Address),
-    before: (&'a View, Address),
-    after: (&'a View, Address),
+    weights: Address,
+    filter: PackedFilter,
+    before: (Block, Address),
+    after: (Block, Address),
     y: (&'a View, Address),
     bias: Address,
     epilogue: &'a EpilogueBuffers<'a>,
@@ -213,7 +265,70 @@ struct Place {
     rows: usize,
 }
 
+/// Output channels of a grid point.
+struct Part {
+    group: Index,
+    /// The first, counted within the group.
+    first: Affine,
+    channels: usize,
+}
+
+/// Sums that start from zero and stay in scratch memory.
+struct Partial<'a> {
+    block: &'a (Block, Address),
+    /// Counted in output channels.
+    product: Affine,
+}
+
+impl Ends for Partial<'_> {
+    fn start(&self, k: &mut Builder, _: &Element) -> Reg {
+        k.constant(0.0)
+    }
+
+    fn finish(&self, k: &mut Builder, at: &Element, value: Reg) {
+        let (block, base) = self.block;
+        let at_product = block.at(base, &at.pixel[1], 0, &sum(&self.product, &at.channel));
+        k.store_lanes(value, at_product, at.lanes);
+    }
+}
+
 impl Stages<'_> {
+    /// The products of a part of the output channels, one after the other.
+    fn multiply(&self, k: &mut Builder, place: &Place, part: &Part) {
+        let WinogradKernel { method, tile, order, groups, .. } = *self.kernel;
+        let (block, base) = &self.before;
+        let view = block.view();
+        let window = Window::default();
+        let product = Product {
+            x: (&view, base.clone()),
+            weights: self.weights.along(part.group, self.filter.elements() / groups),
+            filter: self.filter,
+            kernel: [1, 1],
+            window: &window,
+            tile,
+            order,
+            then: Then::NextGroup,
+            next_input: None,
+        };
+        k.repeat(method.products(), |k, index| {
+            let region = Region {
+                image: Affine::default(),
+                group: index.into(),
+                origin: Default::default(),
+                size: [1, self.tiles_of(place.rows)],
+                first_channel: part.first.clone(),
+                channels: part.channels,
+            };
+            let product_start = Affine::from(index).times(self.after.0.product);
+            product.region(k, &region, &Partial { block: &self.after, product: product_start });
+        });
+    }
+
+    /// How many tiles there are in so many output rows.
+    fn tiles_of(&self, rows: usize) -> usize {
+        rows.div_ceil(self.kernel.method.rows.outputs()) * self.kernel.columns()
+    }
+
     /// Calls `body` for each tile of a block: its number in the block, first output row and column counted from the
     /// block's, and the rows and columns of it that are in the image.
     fn tiles(
@@ -258,42 +373,34 @@ impl Stages<'_> {
                 for i in 0..height {
                     let inputs = self.load_row(k, i);
                     for (j, value) in columns.input(k, &inputs).into_iter().enumerate() {
-                        let at = self.product(&self.before, number, i * width + j, channels, &channel);
-                        k.store_lanes(value, at, step.lanes);
+                        let (block, base) = &self.before;
+                        k.store_lanes(value, block.at(base, number, i * width + j, &channel), step.lanes);
                     }
                 }
             });
         });
     }
 
-    /// Transforms `channels` of a group, counted from `first_channel` there.
-    fn transform_output(
-        &self,
-        k: &mut Builder,
-        place: &Place,
-        group: Index,
-        first_channel: &Affine,
-        channels: usize,
-    ) {
-        let outputs = self.y.0.dims[1] / self.kernel.groups;
+    /// Transforms a part of the output channels. `first` is the part's first channel in the products' results.
+    fn transform_output(&self, k: &mut Builder, place: &Place, part: &Part, first: &Affine) {
+        let outputs = self.filter.outputs;
         let Method { rows, columns } = self.kernel.method;
         let [patch_height, patch_width] = self.kernel.method.patch();
+        let (block, base) = &self.after;
         self.tiles(k, place.rows, |k, number, [row, column], [height, width]| {
             let row = sum(&place.row, &row);
-            k.vectors(channels, |k, step| {
-                let channel = sum(first_channel, &step.coordinate());
+            k.vectors(part.channels, |k, step| {
+                let result = sum(first, &step.coordinate());
                 for j in 0..patch_width {
                     let inputs: Vec<Reg> = (0..patch_height)
                         .map(|i| {
-                            let at =
-                                self.product(&self.after, number, i * patch_width + j, outputs, &channel);
-                            k.load_lanes(at, step.lanes)
+                            k.load_lanes(block.at(base, number, i * patch_width + j, &result), step.lanes)
                         })
                         .collect();
                     let transformed = rows.output(k, &inputs);
                     self.store_column(k, j, &transformed);
                 }
-                let channel = channel.along(group, outputs);
+                let channel = sum(&part.first, &step.coordinate()).along(part.group, outputs);
                 let bias = k.load_lanes(self.bias.at(&channel, 1usize), step.lanes);
                 for i in 0..height {
                     let inputs = self.load_row(k, i);
@@ -306,18 +413,6 @@ impl Stages<'_> {
                 }
             });
         });
-    }
-
-    /// Where a block holds one channel of one product of a tile.
-    fn product(
-        &self,
-        (view, base): &(&View, Address),
-        tile: &Affine,
-        product: usize,
-        channels: usize,
-        channel: &Affine,
-    ) -> Address {
-        base.at(tile, view.strides[3]).plus(product * channels).at(channel, 1usize)
     }
 
     fn store_column(&self, k: &mut Builder, column: usize, values: &[Reg]) {

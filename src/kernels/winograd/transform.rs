@@ -63,6 +63,11 @@ impl Method {
         [self.rows.inputs(), self.columns.inputs()]
     }
 
+    /// Whether there are [register transforms](Transform::filter_rows) of its filters.
+    pub fn transforms_in_registers(self) -> bool {
+        self.kernel() == [3, 3]
+    }
+
     /// Multiplications for each tile, channel and output channel.
     pub fn products(self) -> usize {
         self.rows.inputs() * self.columns.inputs()
@@ -147,6 +152,49 @@ impl Transform {
         }
     }
 
+    /// What the rows of `G` share as a factor, which [`Transform::filter_row`] leaves out.
+    pub(super) fn filter_scales(self) -> Vec<f32> {
+        let first = |row: &&[f64]| row.iter().copied().find(|&factor| factor != 0.0).unwrap_or(1.0);
+        self.filter().iter().map(|row| first(row) as f32).collect()
+    }
+
+    /// One element of `G g` for filters of three elements, but for its [scale](Transform::filter_scales).
+    pub(super) fn filter_row(
+        self,
+        k: &mut Builder,
+        row: usize,
+        tap: impl Fn(&mut Builder, usize) -> Reg,
+    ) -> Reg {
+        match row {
+            0 => tap(k, 0),
+            _ if row == self.inputs() - 1 => tap(k, 2),
+            _ => {
+                let taps = [0, 1, 2].map(|x| tap(k, x));
+                let (even, odd) = filter_parts(k, row.div_ceil(2), taps);
+                if row % 2 == 1 { k.add(even, odd) } else { k.sub(even, odd) }
+            }
+        }
+    }
+
+    /// Calls `body` with each element of `G g` for filters of three elements, but for their
+    /// [scales](Transform::filter_scales), as soon as it is computed.
+    pub(super) fn filter_rows(
+        self,
+        k: &mut Builder,
+        taps: [Reg; 3],
+        mut body: impl FnMut(&mut Builder, usize, Reg),
+    ) {
+        body(k, 0, taps[0]);
+        body(k, self.inputs() - 1, taps[2]);
+        for point in 1..self.inputs() / 2 {
+            let (even, odd) = filter_parts(k, point, taps);
+            let value = k.add(even, odd);
+            body(k, 2 * point - 1, value);
+            let value = k.sub(even, odd);
+            body(k, 2 * point, value);
+        }
+    }
+
     /// `Bᵀ d`.
     pub(super) fn input(self, k: &mut Builder, d: &[Reg]) -> Vec<Reg> {
         match self {
@@ -199,6 +247,16 @@ impl Transform {
             }
         }
     }
+}
+
+/// The even and the odd part of a filter's polynomial at 1 or 2: their sum is its value there, their difference that at
+/// the opposite point.
+fn filter_parts(k: &mut Builder, point: usize, [first, second, third]: [Reg; 3]) -> (Reg, Reg) {
+    if point == 1 {
+        return (k.add(first, third), second);
+    }
+    let four = k.constant(4.0);
+    (k.fma(four, third, first), k.add(second, second))
 }
 
 #[cfg(test)]
