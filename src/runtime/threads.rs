@@ -2,11 +2,16 @@
 //!
 //! All threads walk the steps in the same order. The points of a step are divided into one share per thread, so that
 //! a thread finds in its cache what it wrote in the step before; who has finished takes from the others' shares.
-//! Within a run threads wait for each other by spinning, since steps take microseconds; between runs they sleep.
+//! Within a run threads wait for each other by spinning, since steps take microseconds. So they do for a moment after it,
+//! since waking a thread takes tens of microseconds; where no other run follows they sleep.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long threads stay awake for another run.
+const LINGER: Duration = Duration::from_micros(200);
 
 /// Work that [`Threads::run`] divides: `points` of each step in any order, steps one after the other.
 pub trait Steps: Sync {
@@ -40,6 +45,8 @@ struct Shared {
     done: Vec<Counter>,
     /// Threads that have left the run.
     left: AtomicUsize,
+    /// The job's generation, for threads that are still awake.
+    generation: AtomicUsize,
     job: Mutex<Job>,
     wake: Condvar,
 }
@@ -48,6 +55,8 @@ struct Shared {
 struct Job {
     generation: usize,
     steps: Option<&'static dyn Steps>,
+    /// Threads that must be woken.
+    asleep: usize,
     stop: bool,
 }
 
@@ -60,6 +69,7 @@ impl Threads {
             taken: (0..steps * threads).map(|_| Counter::default()).collect(),
             done: (0..steps).map(|_| Counter::default()).collect(),
             left: AtomicUsize::new(0),
+            generation: AtomicUsize::new(0),
             job: Mutex::new(Job::default()),
             wake: Condvar::new(),
         });
@@ -95,14 +105,18 @@ impl Threads {
             counter.0.store(0, Ordering::Relaxed);
         }
         shared.left.store(0, Ordering::Relaxed);
-        {
+        let asleep = {
             let mut job = shared.job.lock().expect("workers do not panic");
             job.generation += 1;
             // SAFETY: the reference is dropped by every worker before it counts itself in `left`, which this
             // function waits for before it returns; so it never outlives `steps`.
             job.steps = Some(unsafe { std::mem::transmute::<&dyn Steps, &'static dyn Steps>(steps) });
+            shared.generation.store(job.generation, Ordering::Release);
+            job.asleep
+        };
+        if asleep > 0 {
+            shared.wake.notify_all();
         }
-        shared.wake.notify_all();
         shared.work(0, steps);
         wait_until(|| shared.left.load(Ordering::Acquire) == shared.threads - 1);
     }
@@ -123,10 +137,13 @@ impl Shared {
     fn worker(&self, thread: usize) {
         let mut seen = 0;
         loop {
+            self.linger(seen);
             let steps = {
                 let mut job = self.job.lock().expect("the caller does not panic with the lock held");
                 while job.generation == seen && !job.stop {
+                    job.asleep += 1;
                     job = self.wake.wait(job).expect("the caller does not panic with the lock held");
+                    job.asleep -= 1;
                 }
                 if job.stop {
                     return;
@@ -136,6 +153,16 @@ impl Shared {
             };
             self.work(thread, steps);
             self.left.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Waits for a run after `seen`, for a moment.
+    fn linger(&self, seen: usize) {
+        let start = Instant::now();
+        while self.generation.load(Ordering::Acquire) == seen && start.elapsed() < LINGER {
+            for _ in 0..16 {
+                std::hint::spin_loop();
+            }
         }
     }
 
