@@ -1,5 +1,7 @@
 //! Where an array's elements lie in a buffer.
 
+use std::ops::Range;
+
 use crate::codegen::vector::{Address, Affine};
 use crate::tensor::Shape;
 
@@ -48,6 +50,25 @@ impl View {
         let row = left + w + right;
         let plane = (top + h + bottom) * row;
         View { dims: dims.to_vec(), strides: vec![c * plane, plane, row, 1], offset: top * row + left }
+    }
+
+    /// The elements of a buffer of `elements` that lie before, between and after the rows of images, in stretches. Gaps
+    /// between the pixels of a row are not among them.
+    pub fn border(&self, elements: usize) -> impl Iterator<Item = Range<usize>> {
+        let ([images, channels, height, width], [image, channel, row, pixel]) =
+            (self.dims[..].try_into().expect("rank 4"), self.strides[..].try_into().expect("rank 4"));
+        let planes: usize = if channel == 1 { 1 } else { channels };
+        let starts = (0..images).flat_map(move |n| {
+            (0..planes).flat_map(move |c| (0..height).map(move |h: usize| n * image + c * channel + h * row))
+        });
+        let offset = self.offset;
+        let rows = starts.map(move |start| (offset + start, offset + start + width * pixel));
+        let mut end = 0;
+        rows.chain([(elements, elements)]).filter_map(move |(start, next)| {
+            let gap = end..start.min(elements);
+            end = next;
+            (!gap.is_empty()).then_some(gap)
+        })
     }
 
     /// One past the last element that the view reaches, counted from the buffer's base.

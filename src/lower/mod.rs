@@ -20,6 +20,7 @@ mod windows;
 mod winograd;
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use serde::Serialize;
 
@@ -77,6 +78,8 @@ pub struct Step {
     /// The layers it computes, by name.
     pub layers: Vec<String>,
     pub work: Work,
+    /// Elements of the arena that it sets to zero: borders around what it is the first to write.
+    pub zeros: Vec<Range<usize>>,
 }
 
 /// Memory that a kernel's buffer is bound to.
@@ -181,7 +184,7 @@ struct Value {
 #[derive(Clone, Debug)]
 struct Buffer {
     elements: usize,
-    /// Describes the zero border that must survive between runs, if there is one.
+    /// Describes the border of zeros that readers expect, if there is one.
     border: Option<View>,
 }
 
@@ -216,7 +219,7 @@ impl Lowering<'_> {
         });
         let node = self.graph.node(layer);
         let layers = node.layers().map(str::to_owned).collect();
-        self.plan.steps.push(Step { kernel, bindings, layers, work });
+        self.plan.steps.push(Step { kernel, bindings, layers, work, zeros: Vec::new() });
     }
 
     /// Notes where the value of a node lies that has just been lowered.
@@ -264,6 +267,15 @@ impl Lowering<'_> {
             }
         }
         self.plan.arena = ArenaPlan::of(&lifetimes);
+        for (id, Lifetime { elements, border, first, .. }) in lifetimes.iter().enumerate() {
+            if let Some(view) = border.as_ref().filter(|_| self.plan.arena.zeroed[id])
+                && let Some(step) = self.plan.steps.get_mut(*first)
+            {
+                let offset = self.plan.arena.offsets[id];
+                let border = view.border(*elements).map(|range| offset + range.start..offset + range.end);
+                step.zeros.extend(border);
+            }
+        }
         let lanes = self.lanes();
         let scratch = self.plan.kernels.iter().map(|kernel| kernel.build(lanes).scratch_elements());
         self.plan.scratch_elements = scratch.max().unwrap_or(0);

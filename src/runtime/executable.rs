@@ -199,7 +199,7 @@ pub struct Executable {
     steps: Vec<StepInfo>,
 }
 
-// SAFETY: the raw pointers in `tables` point into memory that the executable owns, or are set for one call.
+// SAFETY: the raw pointers in `launches` and `tables` point into memory that the executable owns, or are set for one call.
 unsafe impl Send for Executable {}
 
 /// One step as the threads run it.
@@ -208,6 +208,14 @@ pub(super) struct Launch {
     pub grid: [usize; 3],
     /// Where its buffer pointers start in a table.
     pub table: usize,
+    /// Floats that are set to zero beside the grid's points: where they start, and how many.
+    pub zeros: Vec<(*mut f32, usize)>,
+}
+
+impl Launch {
+    fn grid_points(&self) -> usize {
+        self.grid.iter().product()
+    }
 }
 
 impl Executable {
@@ -223,7 +231,9 @@ impl Executable {
         let mut tables = vec![Vec::new(); scratch.len()];
         for step in &plan.steps {
             let function = compiled.code.function(step.kernel);
-            launches.push(Launch { function, grid: kernels[step.kernel].grid(), table: tables[0].len() });
+            let zeros = step.zeros.iter().map(|range| (arena.part(range.start, range.len()), range.len()));
+            let (grid, table) = (kernels[step.kernel].grid(), tables[0].len());
+            launches.push(Launch { function, grid, table, zeros: zeros.collect() });
             assert_eq!(kernels[step.kernel].buffers.len(), step.bindings.len(), "{:?}", step.layers);
             for (&binding, buffer) in step.bindings.iter().zip(&kernels[step.kernel].buffers) {
                 // What `execute` relies on where a kernel works on the caller's arrays.
@@ -448,11 +458,20 @@ impl Steps for Program<'_> {
     }
 
     fn points(&self, step: usize) -> usize {
-        self.launches[step].grid.iter().product()
+        let launch = &self.launches[step];
+        launch.grid_points() + usize::from(!launch.zeros.is_empty())
     }
 
     fn run(&self, thread: usize, step: usize, point: usize) {
         let launch = &self.launches[step];
+        if point == launch.grid_points() {
+            for &(start, count) in &launch.zeros {
+                // SAFETY: the stretches lie in the arena, around the interiors of buffers that this step is the first to
+                // write. Its kernel writes interiors only, and who reads them runs in a later step.
+                unsafe { start.write_bytes(0, count) };
+            }
+            return;
+        }
         let [_, g1, g2] = launch.grid;
         let table = &self.tables[thread][launch.table..];
         // SAFETY: the table holds a pointer for each of the kernel's buffers, to at least as many elements as the
