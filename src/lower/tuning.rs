@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::LowerOptions;
+use super::polyphase::{self, PolyphasePlan};
 use super::tiles::{self, WinogradPlan};
 use crate::codegen::target::InstructionSet;
 use crate::graph::{Graph, NodeId};
 use crate::kernels::chain::ChainKernel;
 use crate::kernels::conv::{Blocking, ConvKernel, geometry};
 use crate::kernels::depthwise::DepthwiseKernel;
+use crate::kernels::polyphase::{Filtering, PolyphaseKernel};
 use crate::kernels::product::{Order, Tile, WeightType};
 use crate::kernels::winograd;
 use crate::kernels::{KernelSpec, View};
@@ -27,6 +29,8 @@ pub enum Choice {
     Direct { tile: Tile, blocking: Blocking, order: Order },
     /// Winograd's method: the products' tile, and rows of tiles of a block.
     Winograd { method: winograd::Method, tile: Tile, rows: usize },
+    /// Minimal filtering along rows: output rows of a tile, the products' tile, and rows of tiles of a block.
+    Polyphase { outputs: usize, tile: Tile, rows: usize },
     /// Neighbouring pixels computed together, and rows of a block.
     Depthwise { columns: usize, rows: usize },
     /// A pair as one kernel: neighbouring depthwise pixels, the pointwise tile and order, rows of a block.
@@ -52,6 +56,7 @@ impl Choice {
                 tiles::fits(tile, target) && blocking.pixels > 0 && blocking.channels > 0
             }
             Choice::Winograd { tile, rows, .. } => tile.rows == 1 && tiles::fits(tile, target) && rows > 0,
+            Choice::Polyphase { tile, rows, .. } => tiles::fits(tile, target) && rows > 0,
             Choice::Depthwise { columns, rows } => columns_fit(columns) && rows > 0,
             Choice::Fused { columns, tile, rows, .. } => {
                 columns_fit(columns) && tiles::fits(tile, target) && rows > 0
@@ -71,6 +76,9 @@ pub fn problem(spec: &KernelSpec) -> Option<String> {
                 geometry(&kernel.x, &kernel.y, kernel.method.kernel(), &kernel.window, kernel.groups)
             )
         }
+        KernelSpec::Polyphase(kernel) => {
+            format!("conv_{}", geometry(&kernel.x, &kernel.y, kernel.kernel(), &kernel.window, kernel.groups))
+        }
         KernelSpec::Depthwise(kernel) => depthwise_problem(kernel),
         KernelSpec::Chain(kernel) => chain_problem(kernel),
         _ => return None,
@@ -86,6 +94,10 @@ pub fn choice(spec: &KernelSpec) -> Option<Choice> {
         KernelSpec::Winograd(kernel) => {
             let winograd::WinogradKernel { method, tile, rows, .. } = *kernel;
             Choice::Winograd { method, tile, rows }
+        }
+        KernelSpec::Polyphase(kernel) => {
+            let PolyphaseKernel { filtering, tile, rows, .. } = *kernel;
+            Choice::Polyphase { outputs: filtering.outputs, tile, rows }
         }
         KernelSpec::Depthwise(kernel) => Choice::Depthwise { columns: kernel.columns, rows: kernel.rows },
         KernelSpec::Chain(kernel) => Choice::Fused {
@@ -116,10 +128,11 @@ fn chain_problem(kernel: &ChainKernel) -> String {
     format!("depthwise_pointwise_{}", geometry(&kernel.x, &kernel.y, kernel.kernel, &kernel.window, 1))
 }
 
-/// What a tuning says of a 3×3 convolution of stride 1.
+/// What a tuning says of a convolution for which there are methods with fewer multiplications.
 pub(super) enum Way {
     Direct,
     Winograd(WinogradPlan),
+    Polyphase(PolyphasePlan),
 }
 
 impl Tuning {
@@ -130,7 +143,7 @@ impl Tuning {
         self.0.get(&problem()).copied().filter(|choice| choice.is_sane(target))
     }
 
-    /// How to compute a convolution of stride 1 for which there are methods of Winograd's.
+    /// How to compute a convolution for which there are methods with fewer multiplications.
     pub(super) fn way(
         &self,
         graph: &Graph,
@@ -155,6 +168,17 @@ impl Tuning {
                 let (outputs, blocks) = (y.dims[1] / groups, tile_rows.div_ceil(rows));
                 let channels = tiles::winograd_channels(outputs, tile, blocks, target, threads);
                 Some(Way::Winograd(WinogradPlan { method, tile, rows, channels }))
+            }
+            Choice::Polyphase { outputs, tile, rows }
+                if polyphase::suits(&window, kernel[0], [x.dims[1] / groups, y.dims[1] / groups]) =>
+            {
+                let filtering = Filtering::all(kernel[0], window.stride[0])
+                    .find(|filtering| filtering.outputs == outputs)?;
+                let tile_rows = y.dims[2].div_ceil(outputs);
+                let rows = rows.min(tile_rows);
+                let (outputs, blocks) = (y.dims[1] / groups, tile_rows.div_ceil(rows));
+                let channels = tiles::winograd_channels(outputs, tile, blocks, target, threads);
+                Some(Way::Polyphase(PolyphasePlan { filtering, tile, rows, channels }))
             }
             _ => None,
         }
