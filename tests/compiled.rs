@@ -8,6 +8,7 @@ use kiln::codegen::target::InstructionSet;
 use kiln::graph::Graph;
 use kiln::interpreter;
 use kiln::kernels::KernelSpec;
+use kiln::kernels::polyphase::PolyphaseKernel;
 use kiln::kernels::product::WeightType;
 use kiln::kernels::winograd::{Filters, WinogradKernel};
 use kiln::lower::lower;
@@ -20,7 +21,7 @@ use proptest::prelude::*;
 /// The largest relative error of a single layer or a small graph.
 const TOLERANCE: f64 = 1e-5;
 
-/// The same where a 3×3 convolution may be computed by Winograd's method, whose transforms cancel digits.
+/// The same where a convolution may be computed by Winograd's method or minimal filtering, whose transforms cancel digits.
 const WINOGRAD_TOLERANCE: f64 = 5e-5;
 
 /// Every way of compiling for this machine.
@@ -126,6 +127,34 @@ fn the_corpus_needs_each_of_winograds_methods_and_groups() {
         methods.dedup();
         let (three, five) = ([3, 3], [5, 5]);
         assert_eq!(methods, [(three, [2, 2]), (three, [4, 2]), (three, [4, 4]), (five, [2, 2])], "{target}");
+    }
+}
+
+/// The same for minimal filtering along rows: by each instruction set, of several strides, planes, groups and images.
+#[test]
+fn the_corpus_needs_minimal_filtering() {
+    for target in InstructionSet::ALL {
+        let options = CompileOptions::default();
+        let options = options.lowering(target);
+        let kernels: Vec<_> = corpus()
+            .iter()
+            .flat_map(|problem| lower(&problem.graph(), options).expect("the corpus can be lowered").kernels)
+            .filter_map(|kernel| match kernel {
+                KernelSpec::Polyphase(kernel) => Some(kernel),
+                _ => None,
+            })
+            .collect();
+        assert!(kernels.iter().any(|kernel| kernel.groups > 1 && kernel.y.dims[0] > 1), "{target}");
+        assert!(kernels.iter().any(|kernel| kernel.x.strides[3] == 1), "{target}");
+        let rest = |kernel: &PolyphaseKernel| kernel.y.dims[2] % kernel.filtering.outputs;
+        assert!(kernels.iter().any(|kernel| rest(kernel) > 0), "{target}");
+        let mut filters: Vec<_> =
+            kernels.iter().map(|kernel| (kernel.filtering.taps, kernel.filtering.stride)).collect();
+        filters.sort();
+        filters.dedup();
+        for filter in [(3, 2), (5, 2), (7, 2), (7, 4), (8, 3), (9, 2), (11, 4)] {
+            assert!(filters.contains(&filter), "{filter:?} is not among {filters:?} for {target}");
+        }
     }
 }
 

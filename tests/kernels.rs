@@ -10,5 +10,7 @@ mod harness;
 mod math;
 #[path = "kernels/normalise.rs"]
 mod normalise;
+#[path = "kernels/polyphase.rs"]
+mod polyphase;
 #[path = "kernels/pool.rs"]
 mod pool;

@@ -21,7 +21,7 @@ use crate::weights::random_inputs;
 
 /// Times every kernel of a compiled model against what this machine can do
 ///
-/// GFLOP/s count the multiply-adds of direct convolution, so Winograd's method can exceed the peak. The roof is the
+/// GFLOP/s count the multiply-adds of direct convolution, so methods with fewer can exceed the peak. The roof is the
 /// least time that a kernel's arithmetic and memory traffic take at the rates measured on this machine ('kiln machine').
 #[derive(clap::Args)]
 pub struct Args {

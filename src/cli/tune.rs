@@ -21,8 +21,8 @@ use crate::weights::random_inputs;
 
 /// Measures the best few ways to compute each layer, and remembers the fastest for later compilations
 ///
-/// Tiles, blocks, the order of loops, Winograd's method or direct convolution, fused pairs or two kernels: each
-/// candidate runs in turns with what the cost model chose. 'run', 'bench' and 'profile' then take what was found, on
+/// Tiles, blocks, the order of loops, direct convolution or one with fewer multiplications, fused pairs or two kernels:
+/// each candidate runs in turns with what the cost model chose. 'run', 'bench' and 'profile' then take what was found, on
 /// this processor and with this instruction set, for any number of threads; '--tuning none' leaves it out.
 #[derive(clap::Args)]
 pub struct Args {
@@ -117,6 +117,10 @@ fn words(choice: &Choice) -> String {
                 tile.columns, tile.vectors
             )
         }
+        Choice::Polyphase { outputs, tile, rows } => format!(
+            "polyphase{outputs} {}x{}x{}, blocks of {rows} rows",
+            tile.rows, tile.columns, tile.vectors
+        ),
         Choice::Depthwise { columns, rows } => format!("depthwise {columns}, blocks of {rows} rows"),
         Choice::Fused { columns, tile, order: o, rows } => format!(
             "fused {columns}+{}x{}x{}, blocks of {rows} rows{}",

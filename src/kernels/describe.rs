@@ -17,6 +17,7 @@ impl KernelSpec {
             KernelSpec::GlobalPool(_) => "global pool",
             KernelSpec::Lrn(_) => "lrn",
             KernelSpec::MatMul(_) => "matmul",
+            KernelSpec::Polyphase(_) => "polyphase",
             KernelSpec::Pool(_) => "pool",
             KernelSpec::Reduce(_) => "reduce",
             KernelSpec::Sampling(_) => "sample",
@@ -36,6 +37,7 @@ impl KernelSpec {
         let text = |Tile { rows, columns, vectors }: Tile| format!("{rows}x{columns}x{vectors}");
         match self {
             KernelSpec::Conv(kernel) => Some(text(kernel.tile)),
+            KernelSpec::Polyphase(kernel) => Some(text(kernel.tile)),
             KernelSpec::Winograd(kernel) => Some(text(kernel.tile)),
             KernelSpec::Chain(kernel) => Some(format!("{}+{}", kernel.columns, text(kernel.tile))),
             KernelSpec::Depthwise(kernel) => Some(kernel.columns.to_string()),
@@ -50,14 +52,16 @@ impl KernelSpec {
             KernelSpec::Conv(kernel) => kernel.multiply_adds(),
             KernelSpec::Depthwise(kernel) => kernel.multiply_adds(),
             KernelSpec::MatMul(kernel) => kernel.multiply_adds(),
+            KernelSpec::Polyphase(kernel) => kernel.multiply_adds(),
             KernelSpec::Winograd(kernel) => kernel.multiply_adds(),
             _ => 0,
         }
     }
 
-    /// Multiply-adds that the algorithm cannot do without: those of the products, for Winograd's method.
+    /// Multiply-adds that the algorithm cannot do without: those of the products, for Winograd's method and minimal filtering.
     pub fn essential_multiply_adds(&self) -> u64 {
         match self {
+            KernelSpec::Polyphase(kernel) => kernel.essential_multiply_adds(),
             KernelSpec::Winograd(kernel) => {
                 let [n, o, h, w] = kernel.y.dims[..] else { unreachable!("rank 4") };
                 let [height, width] = kernel.method.tile();

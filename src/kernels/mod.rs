@@ -19,6 +19,7 @@ pub mod lrn;
 pub mod math;
 pub mod matmul;
 mod nest;
+pub mod polyphase;
 pub mod pool;
 pub mod problem;
 pub mod product;
@@ -88,6 +89,7 @@ kernel_specs!(
     GlobalPool(global_pool::GlobalPoolKernel),
     Lrn(lrn::LrnKernel),
     MatMul(matmul::MatMulKernel),
+    Polyphase(polyphase::PolyphaseKernel),
     Pool(pool::PoolKernel),
     Reduce(reduction::ReduceKernel),
     Sampling(sampling::SamplingKernel),

@@ -1,10 +1,12 @@
 //! The ways of computing a problem that are worth measuring: what the cost model ranks best, and its neighbours.
 
 use super::operators::implicit_product;
+use super::polyphase::{self, PolyphasePlan};
 use super::tiles::{self, Product, WinogradPlan};
 use super::tuning::{Choice, choice};
 use crate::codegen::target::InstructionSet;
 use crate::kernels::conv::{Blocking, ConvKernel};
+use crate::kernels::polyphase::Filtering;
 use crate::kernels::product::{Order, Tile};
 use crate::kernels::winograd::Method;
 use crate::kernels::{KernelSpec, View};
@@ -12,6 +14,9 @@ use crate::ops::Window;
 
 /// Register tiles that are tried for a problem.
 const TILES: usize = 4;
+
+/// Ways of minimal filtering that are tried for a problem.
+const FILTERINGS: usize = 3;
 
 /// Other ways of computing what a kernel computes, most promising first; `winograd` allows Winograd's method.
 pub fn candidates(spec: &KernelSpec, target: InstructionSet, winograd: bool) -> Vec<Choice> {
@@ -21,6 +26,16 @@ pub fn candidates(spec: &KernelSpec, target: InstructionSet, winograd: bool) -> 
             let (x, y, window) = (&kernel.x, &kernel.y, &kernel.window);
             let product = product(x, y, kernel.method.kernel(), window, kernel.groups);
             let mut found = by_winograd(&product, kernel.method.kernel(), target);
+            found.insert(
+                0,
+                direct(&product, tiles::choose_tile(&product, target), target, images(y, kernel.groups)),
+            );
+            found
+        }
+        KernelSpec::Polyphase(kernel) => {
+            let (x, y, window) = (&kernel.x, &kernel.y, &kernel.window);
+            let product = product(x, y, kernel.kernel(), window, kernel.groups);
+            let mut found = by_filtering(&product, kernel.filtering.taps, window, target);
             found.insert(
                 0,
                 direct(&product, tiles::choose_tile(&product, target), target, images(y, kernel.groups)),
@@ -107,6 +122,10 @@ fn conv(kernel: &ConvKernel, target: InstructionSet, winograd: bool) -> Vec<Choi
         let plans = Method::all(kernel.kernel).len() + 1;
         found.extend(by_winograd(&product, kernel.kernel, target).into_iter().take(plans));
     }
+    let per_group = [x.dims[1] / groups, y.dims[1] / groups];
+    if winograd && polyphase::suits(window, kernel.kernel[0], per_group) {
+        found.extend(by_filtering(&product, kernel.kernel[0], window, target));
+    }
     let best = tiles::best_tiles(&product, target, TILES);
     found.extend(best.into_iter().map(|tile| direct(&product, tile, target, images)));
     let with = |blocking, order| Choice::Direct { tile: *tile, blocking, order };
@@ -137,6 +156,25 @@ fn by_winograd(product: &Product, kernel: [usize; 2], target: InstructionSet) ->
     for plan in plans {
         let tile_rows = product.rows.div_ceil(plan.method.rows.outputs());
         found.extend(around(plan.rows, tile_rows).take(2).map(|rows| choice(WinogradPlan { rows, ..plan })));
+    }
+    found
+}
+
+/// Minimal filtering along rows: as many output rows at a time as the model finds best, then others, and other blocks.
+fn by_filtering(product: &Product, taps: usize, window: &Window, target: InstructionSet) -> Vec<Choice> {
+    let plans = Filtering::all(taps, window.stride[0])
+        .map(|filtering| polyphase::polyphase_plan(product, filtering, window, target, 1));
+    let mut plans: Vec<(f64, PolyphasePlan)> = plans.collect();
+    plans.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let choice = |PolyphasePlan { filtering, tile, rows, .. }| Choice::Polyphase {
+        outputs: filtering.outputs,
+        tile,
+        rows,
+    };
+    let mut found: Vec<Choice> = plans.iter().take(FILTERINGS).map(|plan| choice(plan.1)).collect();
+    for (_, plan) in plans.into_iter().take(1) {
+        let tile_rows = product.rows.div_ceil(plan.filtering.outputs);
+        found.extend(around(plan.rows, tile_rows).take(2).map(|rows| choice(PolyphasePlan { rows, ..plan })));
     }
     found
 }

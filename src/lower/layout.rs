@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::concat::Homes;
+use super::polyphase::{self, PolyphasePlan};
 use super::tiles::WinogradPlan;
 use super::winograd;
 use super::{LowerError, LowerOptions};
@@ -22,6 +23,7 @@ pub struct Layout {
     borders: HashMap<NodeId, [usize; 4]>,
     planar: HashSet<NodeId>,
     winograd: HashMap<NodeId, WinogradPlan>,
+    polyphase: HashMap<NodeId, PolyphasePlan>,
 }
 
 impl Layout {
@@ -33,14 +35,15 @@ impl Layout {
             borders: HashMap::new(),
             planar: HashSet::new(),
             winograd: HashMap::new(),
+            polyphase: HashMap::new(),
         };
         for id in graph.topological_order() {
             if options.winograd
                 && !layout.is_constant(id)
                 && graph.operands(id).iter().skip(1).take(2).all(|&operand| layout.is_constant(operand))
-                && let Some(plan) = winograd::plan(graph, id, options)
             {
-                layout.winograd.insert(id, plan);
+                layout.winograd.extend(winograd::plan(graph, id, options).map(|plan| (id, plan)));
+                layout.polyphase.extend(polyphase::plan(graph, id, options).map(|plan| (id, plan)));
             }
             layout.widen_border(graph, id);
         }
@@ -102,6 +105,11 @@ impl Layout {
         self.winograd.get(&id).copied()
     }
 
+    /// The plan of a convolution that is computed by minimal filtering along rows.
+    pub fn polyphase(&self, id: NodeId) -> Option<PolyphasePlan> {
+        self.polyphase.get(&id).copied()
+    }
+
     /// The border around the value that owns a buffer.
     pub fn border(&self, owner: NodeId) -> [usize; 4] {
         self.borders.get(&owner).copied().unwrap_or([0; 4])
@@ -139,10 +147,16 @@ impl Layout {
     /// Makes room around what `id` reads for its padding.
     fn widen_border(&mut self, graph: &Graph, id: NodeId) {
         let padding = match &graph.node(id).op {
-            Op::Conv(conv) => match self.winograd(id) {
-                Some(plan) => winograd::border(graph, id, plan.method, conv.window.padding),
-                None => conv.window.padding,
-            },
+            Op::Conv(conv) => {
+                let padding = conv.window.padding;
+                if let Some(plan) = self.winograd(id) {
+                    winograd::border(graph, id, plan.method, padding)
+                } else if let Some(plan) = self.polyphase(id) {
+                    polyphase::border(graph, id, plan.filtering, padding)
+                } else {
+                    padding
+                }
+            }
             Op::ConvChain(chain) => chain.stages[0].conv.window.padding,
             _ => return,
         };

@@ -10,6 +10,7 @@ pub mod gpu;
 mod layout;
 mod operators;
 mod packing;
+mod polyphase;
 mod rearrange;
 mod run_time_weights;
 mod tiles;
@@ -121,7 +122,8 @@ pub enum LowerError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LowerOptions<'a> {
     pub target: InstructionSet,
-    /// Whether convolutions may be computed by Winograd's method, which rounds differently from direct convolution.
+    /// Whether convolutions may be computed by Winograd's method or minimal filtering, which round differently from direct
+    /// convolution.
     pub winograd: bool,
     /// How the weights of those convolutions and dense layers are stored whose speed they decide.
     pub weight_type: WeightType,

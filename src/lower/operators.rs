@@ -260,6 +260,9 @@ fn convolution(l: &mut Lowering, id: NodeId, conv: Conv, own: &[NodeId], extra: 
     if let Some(plan) = l.layout.winograd(id) {
         return super::winograd::lower(l, id, plan, &source, conv, x, y, epilogue, &extra);
     }
+    if let Some(plan) = l.layout.polyphase(id) {
+        return super::polyphase::lower(l, id, plan, &source, conv, x, y, epilogue, &extra);
+    }
     product(l, id, source, conv.window, conv.groups, x, y, epilogue, extra);
 }
 

@@ -2,6 +2,7 @@
 
 use half::f16;
 
+use crate::kernels::polyphase::PhaseFilters;
 use crate::kernels::product::PackedFilter;
 use crate::kernels::winograd::{FilterTransform, Method};
 
@@ -74,6 +75,39 @@ fn pack_winograd_group<const TAPS: usize>(
             }
         }
         rows.fill(0.0);
+    }
+}
+
+/// `[group][o][c][kh][kw]` to `[product][group][panel][phase][kw][c][panel_width]`, the taps `g` of each phase as `G g`.
+pub fn pack_phases(weight: &[f32], filters: &PhaseFilters, target: &mut [f32]) {
+    let PhaseFilters { filtering, width, packed } = *filters;
+    let PackedFilter { outputs, panel_width, .. } = packed;
+    let run = packed.reduction / filtering.phases();
+    let filter = filtering.taps * run;
+    for phase in 0..filtering.phases() {
+        let transform = filtering.filter(phase);
+        for (group, weight) in weight.chunks_exact(outputs * filter).enumerate() {
+            for (panel, weight) in weight.chunks(panel_width * filter).enumerate() {
+                for step in 0..run {
+                    let (column, channel) = (step / (run / width), step % (run / width));
+                    for (product, factors) in transform.iter().enumerate() {
+                        let at = filters.at(product);
+                        let row = (group * packed.panels() + panel) * at.reduction + phase * run + step;
+                        let first = product * packed.elements() + row * panel_width;
+                        let row = target[first..][..panel_width].iter_mut();
+                        for (target, filter) in row.zip(weight.chunks_exact(filter)) {
+                            let tap = |tap: usize| {
+                                let row = phase + tap * filtering.stride;
+                                f64::from(filter[(channel * filtering.taps + row) * width + column])
+                            };
+                            let sum: f64 =
+                                factors.iter().enumerate().map(|(i, factor)| factor * tap(i)).sum();
+                            *target = sum as f32;
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 

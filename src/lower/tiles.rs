@@ -75,7 +75,7 @@ pub fn fits(tile: Tile, target: InstructionSet) -> bool {
 }
 
 /// Cycles of the whole product by this tile.
-fn cycles(product: &Product, tile: Tile, target: InstructionSet) -> f64 {
+pub fn cycles(product: &Product, tile: Tile, target: InstructionSet) -> f64 {
     let lanes = target.lanes();
     let panel = tile.vectors * lanes;
     let stretches = |extent: usize, step: usize| {
@@ -339,7 +339,7 @@ pub fn winograd_channels(
 }
 
 /// How many of `rows` each block takes, at most `most`: blocks of like size, an even number of them if more than one.
-fn even_blocks(rows: usize, most: usize) -> usize {
+pub fn even_blocks(rows: usize, most: usize) -> usize {
     let blocks = rows.div_ceil(most);
     let blocks = if blocks > 1 && blocks % 2 == 1 { blocks + 1 } else { blocks };
     rows.div_ceil(blocks.min(rows))

@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::LowerOptions;
+use super::polyphase::{self, PolyphasePlan};
 use super::tiles::{self, WinogradPlan};
 use crate::codegen::target::InstructionSet;
 use crate::graph::{Graph, NodeId};
 use crate::kernels::chain::ChainKernel;
 use crate::kernels::conv::{Blocking, ConvKernel, geometry};
 use crate::kernels::depthwise::DepthwiseKernel;
+use crate::kernels::polyphase::{Filtering, PolyphaseKernel};
 use crate::kernels::product::{Order, Tile, WeightType};
 use crate::kernels::winograd;
 use crate::kernels::{KernelSpec, View};
@@ -27,6 +29,8 @@ pub enum Choice {
     Direct { tile: Tile, blocking: Blocking, order: Order },
     /// Winograd's method: the products' tile, and rows of tiles of a block.
     Winograd { method: winograd::Method, filters: winograd::Filters, tile: Tile, rows: usize },
+    /// Minimal filtering along rows: output rows of a tile, the products' tile, and rows of tiles of a block.
+    Polyphase { outputs: usize, tile: Tile, rows: usize },
     /// Neighbouring pixels computed together, and rows of a block.
     Depthwise { columns: usize, rows: usize },
     /// A pair as one kernel: neighbouring depthwise pixels, the pointwise tile and order, rows of a block.
@@ -60,6 +64,7 @@ impl Choice {
                 };
                 tile.rows == 1 && tiles::fits(tile, target) && rows > 0 && depth_fits
             }
+            Choice::Polyphase { tile, rows, .. } => tiles::fits(tile, target) && rows > 0,
             Choice::Depthwise { columns, rows } => columns_fit(columns) && rows > 0,
             Choice::Fused { columns, tile, rows, .. } => {
                 columns_fit(columns) && tiles::fits(tile, target) && rows > 0
@@ -79,6 +84,9 @@ pub fn problem(spec: &KernelSpec) -> Option<String> {
                 geometry(&kernel.x, &kernel.y, kernel.method.kernel(), &kernel.window, kernel.groups)
             )
         }
+        KernelSpec::Polyphase(kernel) => {
+            format!("conv_{}", geometry(&kernel.x, &kernel.y, kernel.kernel(), &kernel.window, kernel.groups))
+        }
         KernelSpec::Depthwise(kernel) => depthwise_problem(kernel),
         KernelSpec::Chain(kernel) => chain_problem(kernel),
         _ => return None,
@@ -94,6 +102,10 @@ pub fn choice(spec: &KernelSpec) -> Option<Choice> {
         KernelSpec::Winograd(kernel) => {
             let winograd::WinogradKernel { method, filters, tile, rows, .. } = *kernel;
             Choice::Winograd { method, filters, tile, rows }
+        }
+        KernelSpec::Polyphase(kernel) => {
+            let PolyphaseKernel { filtering, tile, rows, .. } = *kernel;
+            Choice::Polyphase { outputs: filtering.outputs, tile, rows }
         }
         KernelSpec::Depthwise(kernel) => Choice::Depthwise { columns: kernel.columns, rows: kernel.rows },
         KernelSpec::Chain(kernel) => Choice::Fused {
@@ -124,10 +136,11 @@ fn chain_problem(kernel: &ChainKernel) -> String {
     format!("depthwise_pointwise_{}", geometry(&kernel.x, &kernel.y, kernel.kernel, &kernel.window, 1))
 }
 
-/// What a tuning says of a 3×3 convolution of stride 1.
+/// What a tuning says of a convolution for which there are methods with fewer multiplications.
 pub(super) enum Way {
     Direct,
     Winograd(WinogradPlan),
+    Polyphase(PolyphasePlan),
 }
 
 impl Tuning {
@@ -138,7 +151,7 @@ impl Tuning {
         self.0.get(&problem()).copied().filter(|choice| choice.is_sane(target))
     }
 
-    /// How to compute a convolution of stride 1 for which there are methods of Winograd's.
+    /// How to compute a convolution for which there are methods with fewer multiplications.
     pub(super) fn way(
         &self,
         graph: &Graph,
@@ -163,6 +176,17 @@ impl Tuning {
                 let (outputs, blocks) = (y.dims[1] / groups, tile_rows.div_ceil(rows));
                 let channels = tiles::winograd_channels(outputs, tile, blocks, target, threads);
                 Some(Way::Winograd(WinogradPlan { method, filters, tile, rows, channels }))
+            }
+            Choice::Polyphase { outputs, tile, rows }
+                if polyphase::suits(&window, kernel[0], [x.dims[1] / groups, y.dims[1] / groups]) =>
+            {
+                let filtering = Filtering::all(kernel[0], window.stride[0])
+                    .find(|filtering| filtering.outputs == outputs)?;
+                let tile_rows = y.dims[2].div_ceil(outputs);
+                let rows = rows.min(tile_rows);
+                let (outputs, blocks) = (y.dims[1] / groups, tile_rows.div_ceil(rows));
+                let channels = tiles::winograd_channels(outputs, tile, blocks, target, threads);
+                Some(Way::Polyphase(PolyphasePlan { filtering, tile, rows, channels }))
             }
             _ => None,
         }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use half::f16;
 
-use super::packing::{pack_filter, pack_halves, pack_winograd};
+use super::packing::{pack_filter, pack_halves, pack_phases, pack_winograd};
 use crate::graph::{Graph, NodeId};
+use crate::kernels::polyphase::PhaseFilters;
 use crate::kernels::product::{PackedFilter, WeightType};
 use crate::kernels::winograd::{Filters, Method, WinogradKernel};
 use crate::tensor::Tensor;
@@ -34,6 +35,11 @@ pub enum PackSource {
         weight: NodeId,
         method: Method,
         packed: PackedFilter,
+    },
+    /// `[o, c, kh, kw]` transformed along rows, phase by phase: a group of panels for each product.
+    Polyphase {
+        weight: NodeId,
+        filters: PhaseFilters,
     },
     /// `[o]` as panels; zeros where there is no bias.
     Bias {
@@ -82,6 +88,7 @@ impl PackSource {
     pub fn elements(&self, graph: &Graph) -> usize {
         match self {
             PackSource::Filter { packed, .. } | PackSource::Winograd { packed, .. } => packed.elements(),
+            PackSource::Polyphase { filters, .. } => filters.elements(),
             PackSource::Bias { packed, .. } => packed.bias_elements(),
             PackSource::Depthwise { weight: node }
             | PackSource::Plain { node }
@@ -96,6 +103,7 @@ impl PackSource {
         match *self {
             PackSource::Filter { weight: node, .. }
             | PackSource::Winograd { weight: node, .. }
+            | PackSource::Polyphase { weight: node, .. }
             | PackSource::Depthwise { weight: node }
             | PackSource::Plain { node } => vec![node],
             PackSource::Bias { bias, .. } => bias.into_iter().collect(),
@@ -133,6 +141,7 @@ impl PackSource {
             PackSource::Winograd { weight, method, packed } => {
                 pack_winograd(values[weight].data(), *method, packed, target)
             }
+            PackSource::Polyphase { weight, filters } => pack_phases(values[weight].data(), filters, target),
             PackSource::Bias { bias: Some(bias), packed } => {
                 let width = packed.panels() * packed.panel_width;
                 let groups = values[bias].data().chunks_exact(packed.outputs);

@@ -22,7 +22,7 @@ pub fn plan(graph: &Graph, id: NodeId, options: LowerOptions) -> Option<Winograd
     match options.tuning.way(graph, id, kernel, conv, options) {
         Some(Way::Direct) => return None,
         Some(Way::Winograd(plan)) => return Some(plan),
-        None => {}
+        Some(Way::Polyphase(_)) | None => {}
     }
     let (x, y) = (graph.shape(operands[0]).dims(), graph.shape(id).dims());
     let product = implicit_product([y[2], y[3]], y[1] / groups, x[1] / groups, kernel, &window);

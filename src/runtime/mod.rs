@@ -36,7 +36,7 @@ pub struct CompileOptions {
     /// Stop rewriting after this many rewrites.
     pub stop_after: Option<usize>,
     pub isa: Isa,
-    /// Whether convolutions may be computed by Winograd's method, where that is faster.
+    /// Whether convolutions may be computed by Winograd's method or minimal filtering, where that is faster.
     pub winograd: bool,
     /// How weights are stored where reading them takes the time, as in dense layers.
     pub weight_type: WeightType,

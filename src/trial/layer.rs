@@ -4,6 +4,7 @@ use crate::graph::{Graph, NodeId};
 use crate::kernels::chain::ChainKernel;
 use crate::kernels::conv::ConvKernel;
 use crate::kernels::depthwise::DepthwiseKernel;
+use crate::kernels::polyphase::PolyphaseKernel;
 use crate::kernels::winograd::WinogradKernel;
 use crate::kernels::{
     BatchNormKernel, ElementFunction, Elementwise, Family, Fill, FusedEpilogue, FusedStep, KernelSpec, View,
@@ -54,6 +55,11 @@ impl Layer {
             KernelSpec::Winograd(kernel) => {
                 check_panels(kernel.channels, kernel.tile.vectors * lanes, kernel.y.dims[1])?;
                 layer.winograd(kernel, lanes)
+            }
+            KernelSpec::Polyphase(kernel) => {
+                let outputs = kernel.y.dims[1] / kernel.groups;
+                check_panels(kernel.channels, kernel.tile.vectors * lanes, outputs)?;
+                layer.polyphase(kernel, lanes)
             }
             KernelSpec::Depthwise(kernel) => layer.depthwise(kernel),
             KernelSpec::Chain(kernel) => layer.chain(kernel, lanes),
@@ -182,6 +188,17 @@ impl Layer {
         let [kh, kw] = kernel.method.kernel();
         let [weight, bias] = self.filter("", [kernel.y.dims[1], kernel.x.dims[1] / kernel.groups, kh, kw])?;
         self.buffers.push(Buffer::Packed(PackSource::winograd(weight, kernel, lanes)));
+        self.plain(bias);
+        let conv = Conv { window: kernel.window, groups: kernel.groups };
+        self.finish(conv, vec![x, weight, bias], &kernel.epilogue, &kernel.y)
+    }
+
+    fn polyphase(&mut self, kernel: &PolyphaseKernel, lanes: usize) -> Result<(), ShapeError> {
+        let x = self.input("x", &kernel.x)?;
+        let [kh, kw] = kernel.kernel();
+        let [weight, bias] = self.filter("", [kernel.y.dims[1], kernel.x.dims[1] / kernel.groups, kh, kw])?;
+        let filters = kernel.filters(lanes);
+        self.buffers.push(Buffer::Packed(PackSource::Polyphase { weight, filters }));
         self.plain(bias);
         let conv = Conv { window: kernel.window, groups: kernel.groups };
         self.finish(conv, vec![x, weight, bias], &kernel.epilogue, &kernel.y)

@@ -33,7 +33,7 @@ fn a_bad_name_is_shown_with_the_place() {
     let run = kiln("bench-kernel conv_ic8ih12xx12oc16 --seconds 0");
     assert_eq!(run.stdout, "");
     run.blames(&["'iw' (input width) was expected here", "  conv_ic8ih12xx12oc16\n              ^"]);
-    kiln("bench-kernel gemm_m1n1k1").blames(&["a kernel family (conv, winograd4x4,"]);
+    kiln("bench-kernel gemm_m1n1k1").blames(&["a kernel family (conv, winograd4x4, polyphase4,"]);
     let cut = &CONV[..CONV.len() - "_nhwc".len()];
     kiln(&format!("bench-kernel {cut}")).blames(&["the next array's layout", "at its end"]);
 }

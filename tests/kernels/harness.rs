@@ -61,6 +61,16 @@ pub fn scatter(tensor: &Tensor, view: &View) -> Vec<f32> {
 /// interpreted, and as compiled by each emitter that this machine runs. Compares what it writes to `output` with
 /// `expected`.
 pub fn check(family: &dyn Family, inputs: &[Vec<f32>], output: &View, expected: &Tensor) {
+    check_packed(family, |_| inputs.to_vec(), output, expected);
+}
+
+/// The same with inputs that depend on the vector width, as packed weights do.
+pub fn check_packed(
+    family: &dyn Family,
+    inputs: impl Fn(usize) -> Vec<Vec<f32>>,
+    output: &View,
+    expected: &Tensor,
+) {
     for lanes in LANES {
         let kernel = family.build(lanes);
         assert_eq!(kernel.name, family.name());
@@ -68,7 +78,7 @@ pub fn check(family: &dyn Family, inputs: &[Vec<f32>], output: &View, expected: 
         let written: Vec<usize> =
             (0..kernel.buffers.len()).filter(|&id| kernel.buffers[id].access == Access::Write).collect();
         let [written] = written[..] else { panic!("{} writes other than one buffer", kernel.name) };
-        let buffers = buffers(&kernel, inputs);
+        let buffers = buffers(&kernel, &inputs(lanes));
         let compare = |how: &str, mut buffers: Vec<Vec<f32>>| {
             let mut result = buffers.swap_remove(written);
             let actual = Tensor::from_fn(expected.shape().clone(), |at| {

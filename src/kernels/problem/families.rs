@@ -8,6 +8,7 @@ use super::parts::{
 use crate::kernels::chain::ChainKernel;
 use crate::kernels::conv::{Blocking, ConvKernel};
 use crate::kernels::depthwise::DepthwiseKernel;
+use crate::kernels::polyphase::{Filtering, PolyphaseKernel};
 use crate::kernels::product::WeightType;
 use crate::kernels::winograd::{Filters, Method, WinogradKernel};
 use crate::kernels::{
@@ -45,6 +46,9 @@ pub fn kernel(c: &mut Cursor) -> Parsed {
     }
     if c.eat("winograd") {
         return winograd(c);
+    }
+    if c.eat("polyphase") {
+        return polyphase(c);
     }
     if c.eat("lrn") {
         return lrn(c);
@@ -114,6 +118,35 @@ fn winograd(c: &mut Cursor) -> Parsed {
     let kernel =
         WinogradKernel { x, y, window, groups, epilogue, method, filters, tile, order, rows, channels };
     Ok(KernelSpec::Winograd(kernel))
+}
+
+fn polyphase(c: &mut Cursor) -> Parsed {
+    let outputs = c.number(2..=8)?;
+    c.expect("_", "the geometry")?;
+    let place = c.place();
+    let shape = geometry(c)?;
+    let Window { stride, dilation, .. } = shape.window;
+    let [taps, width] = shape.kernel;
+    let filtering = Filtering::all(taps, stride[0]).find(|filtering| filtering.outputs == outputs);
+    let Some(filtering) = filtering.filter(|_| stride[0] > 1 && dilation[0] == 1) else {
+        let expected = format!("a strided convolution with minimal filtering for {outputs} rows of outputs");
+        return Err(c.blame(place, expected));
+    };
+    let epilogue = epilogue(c, &shape.y)?;
+    tile_mark(c, "the register tile")?;
+    let tile = tile(c, true)?;
+    let rows = block(c, "_b", "rows of tiles of a block")?;
+    let channels = block(c, "x", "its channels")?;
+    let order = order(c);
+    let place = c.place();
+    let [x, y] = views(c, [&shape.x, &shape.y])?;
+    if !x.is_contiguous_along(1) && !x.is_contiguous_along(3) {
+        return Err(c.blame(place, "an input with contiguous channels or columns".to_owned()));
+    }
+    let (window, groups) = (shape.window, shape.groups);
+    let kernel =
+        PolyphaseKernel { x, y, filtering, width, window, groups, epilogue, tile, order, rows, channels };
+    Ok(KernelSpec::Polyphase(kernel))
 }
 
 fn chain(c: &mut Cursor) -> Parsed {
@@ -278,7 +311,7 @@ fn elementwise(c: &mut Cursor) -> Parsed {
             None => {
                 return Err(c.blame(
                     place,
-                    "a kernel family (conv, winograd4x4, depthwise, depthwise_pointwise, maxpool, avgpool, \
+                    "a kernel family (conv, winograd4x4, polyphase4, depthwise, depthwise_pointwise, maxpool, avgpool, \
                      avgpadpool, globalavgpool, globalmaxpool, lrn, softmax, batchnorm, fill, copy, or a function \
                      of elements; matrix products, reductions and samplings cannot be run alone)"
                         .to_owned(),

@@ -43,6 +43,8 @@ mod tests {
             "winograd2x2_ic16ih8iw8oc16oh8ow8kh3kw3ph1pw1_t4x1_b2x16",
             "winograd4x4_ic512ih7iw7oc512oh7ow7kh3kw3ph1pw1_relu_t4x1_b2x128_d32_nhwch5280w528+5808_nhwc",
             "winograd4x4_ic64ih56iw56oc64oh56ow56kh3kw3ph1pw1_add_clip-inf:6.5_t8x4_b2x64_px_nhwch3776+3840_nhwc",
+            "polyphase5_ic3ih224iw224oc64oh112ow112kh7kw7sh2sw2ph3pw3_relu_t1x14x2_b1x64_px_nchwc54050h230+693_nhwc",
+            "polyphase4_g2mb3ic10ih13iw14oc12oh6ow4kh5kw4sh2sw3ph2pw1pb1pr0_t2x4x1_b2x16",
             "depthwise_g32ic32ih112iw112oc32oh112ow112kh3kw3ph1pw1_relu6_t8_b16_nhwch3648+3680_nhwc",
             "depthwise_pointwise_ic32ih8iw8oc64oh8ow8kh3kw3ph1pw1_relu6_pw_leaky_relu0.1_t8_t1x8x2_b2_px",
             "maxpool_n1c64h112w112_kh3kw3_sh2sw2_pt1pl1pb1pr1_ceil_nhwch7296+64_nhwc_relu",
@@ -88,6 +90,9 @@ mod tests {
             ("copy_n1c1h2w2_nhwch99999999999999999999", "99999999999999999999", "a number"),
             ("winograd3x4_ic8ih8iw8oc8oh6ow6kh3kw3_t1x1", "ic8", "tiles of 3×4 outputs"),
             ("winograd4x4_ic8ih8iw8oc8oh4ow4kh5kw5_t1x1", "ic8", "tiles of 4×4 outputs"),
+            ("polyphase9_ic8ih8iw8oc8oh3ow3kh3kw3sh2sw2", "9_ic8", "a number from 2 to 8"),
+            ("polyphase4_ic8ih8iw8oc8oh6ow6kh3kw3_t1x1x1", "ic8", "a strided convolution"),
+            ("polyphase7_ic8ih9iw9oc8oh2ow2kh7kw7sh2sw2_t1", "ic8", "for 7 rows of outputs"),
             ("matmul_a2b3_k4", "matmul", "a kernel family"),
             ("lrn0_n1c1h1w1_alpha1.0_beta1.0_bias1.0", "0_n1", "a number from 1"),
         ] {
