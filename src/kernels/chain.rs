@@ -15,7 +15,7 @@ use crate::ops::Window;
 /// rows into scratch memory that stays in the nearest caches, and multiplies it from there.
 ///
 /// Buffers: `x`, depthwise weights and bias, pointwise weights and bias, the epilogues' operands in that order,
-/// `y`, scratch. Grid: image, block of rows.
+/// `y`, scratch. Grid: image, block of rows, block of output channels, each of which computes the depthwise rows again.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ChainKernel {
     /// `[n, c, h, w]`, with a border of zeros at least as wide as the padding.
@@ -36,6 +36,8 @@ pub struct ChainKernel {
     pub order: Order,
     /// Output rows of one grid point.
     pub rows: usize,
+    /// Output channels of one grid point: all, or a multiple of the tile's.
+    pub channels: usize,
 }
 
 impl ChainKernel {
@@ -64,8 +66,9 @@ impl ChainKernel {
 impl Family for ChainKernel {
     fn name(&self) -> String {
         let Tile { rows, columns, vectors } = self.tile;
+        let part = if self.channels < self.y.dims[1] { format!("x{}", self.channels) } else { String::new() };
         format!(
-            "depthwise_pointwise_{}{}_pw{}_t{}_t{rows}x{columns}x{vectors}_b{}{}{}",
+            "depthwise_pointwise_{}{}_pw{}_t{}_t{rows}x{columns}x{vectors}_b{}{part}{}{}",
             geometry(&self.x, &self.y, self.kernel, &self.window, 1),
             self.depthwise_epilogue.suffix(),
             self.pointwise_epilogue.suffix(),
@@ -103,6 +106,7 @@ impl Family for ChainKernel {
         };
         let image = k.grid(0, images);
         let block = k.grid(1, height.div_ceil(self.rows));
+        let channel_block = k.grid(2, outputs.div_ceil(self.channels));
         let first = Affine::default().along(block, self.rows);
         let shape = (self.kernel, &self.window);
         let next_input = next_input((&self.x, &x), &image.into(), shape, 0, &first, self.rows);
@@ -131,15 +135,17 @@ impl Family for ChainKernel {
                 first_channel: zero(),
                 origin,
             };
-            let region = Region {
-                image: zero(),
-                group: zero(),
-                origin: [zero(), zero()],
-                size: [rows, width],
-                first_channel: zero(),
-                channels: outputs,
-            };
-            pointwise.region(k, &region, &layer);
+            uneven(k, channel_block, outputs, self.channels, |k, channels| {
+                let region = Region {
+                    image: zero(),
+                    group: zero(),
+                    origin: [zero(), zero()],
+                    size: [rows, width],
+                    first_channel: zero().along(channel_block, self.channels),
+                    channels,
+                };
+                pointwise.region(k, &region, &layer);
+            });
         });
         k.finish()
     }

@@ -108,7 +108,7 @@ fn other(order: Order) -> Order {
 
 /// A tile with the blocking and order that the model gives it.
 fn direct(product: &Product, tile: Tile, target: InstructionSet, images: usize) -> Choice {
-    let blocking = tiles::choose_blocking(product, tile, target, images);
+    let blocking = tiles::choose_blocking(product, tile, target, images, 1);
     Choice::Direct { tile, blocking, order: tiles::choose_order(product) }
 }
 

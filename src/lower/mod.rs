@@ -13,6 +13,7 @@ mod packing;
 mod polyphase;
 mod rearrange;
 mod run_time_weights;
+mod sharing;
 mod tiles;
 mod tuning;
 mod views;

@@ -311,7 +311,8 @@ fn product(
     let outputs = y.view.dims[1] / groups;
     let shape = implicit_product([rows, columns], outputs, x.view.dims[1] / groups, filter.kernel, &window);
     let tile = tiles::choose_tile(&shape, l.target);
-    let blocking = tiles::choose_blocking(&shape, tile, l.target, if groups > 1 { groups } else { images });
+    let copies = if groups > 1 { groups } else { images };
+    let blocking = tiles::choose_blocking(&shape, tile, l.target, copies, l.threads);
     let kernel = ConvKernel {
         x: x.view.clone(),
         y: y.view.clone(),
@@ -441,7 +442,7 @@ fn conv_chain(l: &mut Lowering, id: NodeId, chain: &ConvChain, own: &[NodeId]) {
     let (pointwise_epilogue, pointwise_extra) = l.epilogue(&second.epilogue, &pointwise_extra);
     let y = l.allocate(id);
     let [_, _, kh, kw] = l.graph.shape(depthwise_weight).dims()[..] else { unreachable!("inferred") };
-    let [_, outputs, height, width] = y.view.dims[..] else { unreachable!("rank 4") };
+    let [images, outputs, height, width] = y.view.dims[..] else { unreachable!("rank 4") };
     let channels = x.view.dims[1];
     let whole =
         Product { rows: height, columns: width, outputs, reduction: channels, input_per_pixel: channels };
@@ -458,12 +459,16 @@ fn conv_chain(l: &mut Lowering, id: NodeId, chain: &ConvChain, own: &[NodeId]) {
         tile: tiles::choose_tile(if tiles::exceeds_cache(&whole) { &whole } else { &shape }, l.target),
         order: tiles::choose_order(&shape),
         rows,
+        channels: outputs,
     };
     let filter = Filter { weight: pointwise_weight, bias: pointwise_bias, kernel: [1, 1] };
     let Some(kernel) = l.tuning.chain(kernel.clone(), l.target, l.threads) else {
         let own: Vec<NodeId> = [own[0], depthwise_weight].into_iter().chain(depthwise_bias).collect();
         return separate(l, id, kernel, &own, filter, [x, y], [depthwise_extra, pointwise_extra]);
     };
+    let (rows, channels_of_point, tile) =
+        tiles::chain_blocks(&whole, kernel.tile, kernel.rows, images, l.target, l.threads);
+    let kernel = ChainKernel { rows, channels: channels_of_point, tile, ..kernel };
     let packed = kernel.packed_filter(l.lanes());
     let depthwise = pack_depthwise(l, id, depthwise_weight, depthwise_bias);
     let pointwise = pack_filter(l, id, &filter, packed);

@@ -1,5 +1,6 @@
 //! Register tiles and blocks, chosen for each shape by a model of the core.
 
+use super::sharing::{longest, share};
 use crate::codegen::target::InstructionSet;
 use crate::kernels::conv::Blocking;
 use crate::kernels::product::{Order, RESIDENT_WEIGHTS, Tile};
@@ -122,7 +123,13 @@ pub fn choose_order(product: &Product) -> Order {
 }
 
 /// Cuts a product into grid points for `images` (or groups).
-pub fn choose_blocking(product: &Product, tile: Tile, target: InstructionSet, images: usize) -> Blocking {
+pub fn choose_blocking(
+    product: &Product,
+    tile: Tile,
+    target: InstructionSet,
+    images: usize,
+    threads: usize,
+) -> Blocking {
     let panel = tile.vectors * target.lanes();
     let (extent, unit, across) = if product.rows > 1 {
         (product.rows, tile.rows, product.columns)
@@ -137,12 +144,12 @@ pub fn choose_blocking(product: &Product, tile: Tile, target: InstructionSet, im
     let fitting = (BLOCK_ELEMENTS / footprint.max(1)).max(1);
     if weights <= RESIDENT_WEIGHTS || extent > 4 * fitting {
         let wanted = extent.div_ceil(points.div_ceil(images));
-        let pixels = wanted.min(fitting).next_multiple_of(unit).min(extent.next_multiple_of(unit));
-        return Blocking { pixels, channels: product.outputs };
+        let units = share(extent.div_ceil(unit), wanted.min(fitting).div_ceil(unit), images, threads);
+        return Blocking { pixels: units * unit, channels: product.outputs };
     }
     // Weights dominate: let each grid point keep its own share of them.
     let panels = product.outputs.div_ceil(panel);
-    let channels = panels.div_ceil(points.div_ceil(images)) * panel;
+    let channels = share(panels, panels.div_ceil(points.div_ceil(images)), images, threads) * panel;
     Blocking { pixels: extent, channels: channels.min(product.outputs.next_multiple_of(panel)) }
 }
 
@@ -150,10 +157,38 @@ pub fn choose_blocking(product: &Product, tile: Tile, target: InstructionSet, im
 pub const STREAMED_ELEMENTS: usize = 64 * 1024;
 
 /// How many rows of `width` pixels a fused pair computes at a time: what the first-level cache holds between the two
-/// halves. Few rows also make many grid points, for threads to share.
+/// halves.
 pub fn chain_rows(product: &Product, width: usize, height: usize) -> usize {
     rows_of(8 * 1024, product.reduction * width, height)
 }
+
+/// Rows, at most `most`, and output channels of a fused pair's grid points, and the pointwise tile. Where threads cannot
+/// share the rows evenly they share the output channels, and each computes the depthwise half for its own.
+pub fn chain_blocks(
+    whole: &Product,
+    tile: Tile,
+    most: usize,
+    images: usize,
+    target: InstructionSet,
+    threads: usize,
+) -> (usize, usize, Tile) {
+    let rows = share(whole.rows, most, images, threads);
+    let by_rows = longest(whole.rows, rows, images, threads) / (images * whole.rows) as f64;
+    // All rows, so that each thread computes the depthwise half once and reads none but its own weights.
+    let all = rows_of(BLOCK_ELEMENTS, whole.reduction * whole.columns, whole.rows);
+    let part = Product { rows: all, outputs: whole.outputs.div_ceil(threads), ..*whole };
+    let part_tile = choose_tile(&part, target);
+    let channels = part.outputs.next_multiple_of(part_tile.vectors * target.lanes());
+    let by_channels = channels as f64 / whole.outputs as f64;
+    if all == whole.rows && by_channels + DEPTHWISE_SHARE < by_rows {
+        (all, channels, part_tile)
+    } else {
+        (rows, whole.outputs, tile)
+    }
+}
+
+/// The part of a fused pair's time that its depthwise half takes, about.
+const DEPTHWISE_SHARE: f64 = 0.04;
 
 /// How many rows of `elements_per_row` a budget of elements holds, at least one.
 pub fn rows_of(budget: usize, elements_per_row: usize, rows: usize) -> usize {

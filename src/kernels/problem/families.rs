@@ -164,6 +164,7 @@ fn chain(c: &mut Cursor) -> Parsed {
     tile_mark(c, "the pointwise tile")?;
     let tile = tile(c, true)?;
     let rows = block(c, "_b", "rows of a block")?;
+    let channels = c.field("x", 1..=1 << 20)?.unwrap_or(shape.y[1]);
     let order = order(c);
     let [x, y] = views(c, [&shape.x, &shape.y])?;
     Ok(KernelSpec::Chain(ChainKernel {
@@ -177,6 +178,7 @@ fn chain(c: &mut Cursor) -> Parsed {
         tile,
         order,
         rows,
+        channels,
     }))
 }
 

@@ -47,6 +47,7 @@ mod tests {
             "polyphase4_g2mb3ic10ih13iw14oc12oh6ow4kh5kw4sh2sw3ph2pw1pb1pr0_t2x4x1_b2x16",
             "depthwise_g32ic32ih112iw112oc32oh112ow112kh3kw3ph1pw1_relu6_t8_b16_nhwch3648+3680_nhwc",
             "depthwise_pointwise_ic32ih8iw8oc64oh8ow8kh3kw3ph1pw1_relu6_pw_leaky_relu0.1_t8_t1x8x2_b2_px",
+            "depthwise_pointwise_ic32ih5iw5oc64oh5ow5kh3kw3ph1pw1_pw_t5_t1x5x2_b5x32",
             "maxpool_n1c64h112w112_kh3kw3_sh2sw2_pt1pl1pb1pr1_ceil_nhwch7296+64_nhwc_relu",
             "avgpadpool_n2c8h9w9_kh3kw2_sh1sw1_pt1pl1pb1pr1_dh2dw1",
             "globalavgpool_n1c1024h7w7_nhwch7280w1040_nhwc",
