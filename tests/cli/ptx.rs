@@ -45,6 +45,14 @@ fn what_no_gpu_takes_is_refused_and_leaves_no_file() {
     let workspace = Workspace::with_small_model();
     let ptx = |options: &str| workspace.kiln(&format!("ptx small.kiln --random-weights 1 {options}"));
     ptx("--target sm_61 -o out.ptx").blames(&["sm_61", "sm_70"]);
+    ptx("--target sm_90a -o out.ptx").blames(&[
+        "sm_90a",
+        "sm_70, sm_75",
+        "help: devices of sm_90a run",
+        "sm_90\n",
+    ]);
+    ptx("--target sm_120 -o out.ptx").blames(&["sm_120", "for sm_90\n"]);
+    ptx("--target volta -o out.ptx").blames(&["'volta'", "sm_70"]);
     ptx("--target sm_75 --precision tf32 -o out.ptx").blames(&["sm_75", "tf32", "sm_80"]);
     ptx("--target sm_70 --precision f16 -o out.ptx").blames(&["sm_70", "f16", "sm_75"]);
     ptx("--target sm_80 -o none/out.ptx").blames(&["none/out.ptx"]);

@@ -49,6 +49,14 @@ impl Target {
         Target::ALL.into_iter().rev().find(|target| capability(target) <= major * 10 + minor)
     }
 
+    /// The newest target whose code the devices of a compute capability that is no target run, such as `sm_120`, or
+    /// `sm_90a`: the instructions that a letter adds to a capability run on no other, and kiln uses none of them.
+    fn that_runs_on(name: &str) -> Option<Target> {
+        let number = name.strip_prefix("sm_")?.trim_end_matches(['a', 'f']);
+        let number: u32 = number.parse().ok()?;
+        Target::for_device(number / 10, number % 10)
+    }
+
     /// The first version of the PTX language that knows the target, and its tensor cores' instructions where they
     /// are asked for.
     pub fn isa(self, tensor_cores: bool) -> (u32, u32) {
@@ -130,7 +138,13 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, String> {
         Target::ALL.into_iter().find(|target| target.name() == text).ok_or_else(|| {
             let known: Vec<&str> = Target::ALL.iter().map(|target| target.name()).collect();
-            format!("there is no target '{text}'; kiln emits PTX for {}", known.join(", "))
+            let problem = format!("there is no target '{text}'; kiln emits PTX for {}", known.join(", "));
+            match Target::that_runs_on(text) {
+                Some(target) => {
+                    format!("{problem}\nhelp: devices of {text} run what is emitted for {target}")
+                }
+                None => problem,
+            }
         })
     }
 }

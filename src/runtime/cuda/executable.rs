@@ -3,8 +3,8 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use cudarc::driver::sys::{CUevent_flags, CUgraphInstantiate_flags, CUstreamCaptureMode};
-use cudarc::driver::{CudaEvent, CudaGraph, CudaSlice, CudaStream, DevicePtr, result};
+use cudarc::driver::sys::{CUevent_flags, CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode};
+use cudarc::driver::{CudaEvent, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, result};
 
 use super::module::Module;
 use super::{CudaError, Device, doing};
@@ -14,16 +14,24 @@ use crate::runtime::gpu::GpuModule;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 
-/// A compiled model with its weights in the device's memory, ready to run.
+/// A compiled model with its weights in the device's memory, ready to run. Fields are dropped in this order: graphs
+/// before the kernels and the memory that they use.
 pub struct CudaExecutable {
-    /// All launches; dropped before what they use.
-    graph: CudaGraph,
-    launches: Vec<Launch>,
+    /// The first one computes answers; more of them take turns where times are taken.
+    instances: Vec<Instance>,
+    /// The instance that the next timed run takes.
+    next: usize,
     module: Module,
-    arena: CudaSlice<u8>,
-    _weights: CudaSlice<u8>,
+    weights: CudaSlice<u8>,
     stream: Arc<CudaStream>,
     plan: GpuPlan,
+}
+
+/// An arena, and all launches that work in it.
+struct Instance {
+    graph: CudaGraph,
+    launches: Vec<Launch>,
+    arena: CudaSlice<u8>,
 }
 
 struct Launch {
@@ -43,36 +51,27 @@ impl CudaExecutable {
         let module = Module::load(&device.context, &compiled.ptx(), &plan.entry_names())?;
         let blob = compiled.pack(weights)?;
         let stream = device.context.new_stream().map_err(doing("make a stream"))?;
-        let reserve = |bytes: usize, what: &str| {
-            // Empty allocations are refused.
-            stream.alloc_zeros::<u8>(bytes.max(1)).map_err(doing(format!("reserve {bytes} bytes for {what}")))
-        };
-        let mut on_device = reserve(plan.weight_bytes, "weights")?;
+        let mut on_device = reserve(&stream, plan.weight_bytes, "weights")?;
         if !blob.is_empty() {
             stream.memcpy_htod(&blob, &mut on_device).map_err(doing("take the weights"))?;
         }
-        let arena = reserve(plan.arena_bytes, "activations")?;
-        let (arena_base, weights_base) = (arena.device_ptr(&stream).0, on_device.device_ptr(&stream).0);
-        let address = |argument: &Argument| match argument.memory {
-            Memory::Arena => arena_base + argument.offset as u64,
-            Memory::Weights => weights_base + argument.offset as u64,
-        };
-        let launches: Vec<Launch> = plan
-            .steps
-            .iter()
-            .map(|step| {
-                let launch = plan.launch(step);
-                Launch {
-                    kernel: step.kernel,
-                    grid: launch.grid.map(|extent| u32::try_from(extent).expect("checked when lowered")),
-                    threads: launch.threads as u32,
-                    arguments: step.arguments.iter().map(address).collect(),
-                }
-            })
-            .collect();
         stream.synchronize().map_err(doing("take the weights"))?;
-        let graph = capture(&stream, &module, &launches)?;
-        Ok(CudaExecutable { graph, launches, module, arena, _weights: on_device, stream, plan })
+        let first = Instance::new(&stream, &module, &plan, &on_device)?;
+        Ok(CudaExecutable { instances: vec![first], next: 0, module, weights: on_device, stream, plan })
+    }
+
+    /// Has `count` arenas in all, each with a graph of its own, take turns in [`CudaExecutable::time`], so that a run
+    /// does not find its inputs and activations in a cache where the run before it left them. To be called before the
+    /// inputs are given by [`CudaExecutable::run`]. Answers do not change.
+    ///
+    /// # Errors
+    /// Where the device's memory does not suffice.
+    pub fn rotate(&mut self, count: usize) -> Result<(), CudaError> {
+        while self.instances.len() < count {
+            let another = Instance::new(&self.stream, &self.module, &self.plan, &self.weights)?;
+            self.instances.push(another);
+        }
+        Ok(())
     }
 
     pub fn plan(&self) -> &GpuPlan {
@@ -85,7 +84,7 @@ impl CudaExecutable {
     /// Where the inputs are not the model's, or a kernel fails.
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, CudaError> {
         self.upload(inputs)?;
-        self.graph.launch().map_err(doing("launch the graph"))?;
+        self.instances[0].graph.launch().map_err(doing("launch the graph"))?;
         self.stream.synchronize().map_err(doing("run the kernels"))?;
         self.fetch()
     }
@@ -95,8 +94,10 @@ impl CudaExecutable {
     /// # Errors
     /// Where a kernel fails.
     pub fn time(&mut self) -> Result<f64, CudaError> {
+        let instance = &self.instances[self.next];
+        self.next = (self.next + 1) % self.instances.len();
         let start = self.event()?;
-        self.graph.launch().map_err(doing("launch the graph"))?;
+        instance.graph.launch().map_err(doing("launch the graph"))?;
         let end = self.event()?;
         Ok(f64::from(start.elapsed_ms(&end).map_err(doing("run the kernels"))?))
     }
@@ -107,7 +108,7 @@ impl CudaExecutable {
     /// Where a kernel fails.
     pub fn time_steps(&mut self) -> Result<Vec<f64>, CudaError> {
         let mut events = vec![self.event()?];
-        for launch in &self.launches {
+        for launch in &self.instances[0].launches {
             enqueue(&self.stream, &self.module, launch)?;
             events.push(self.event()?);
         }
@@ -132,15 +133,17 @@ impl CudaExecutable {
                 return Err(RunError::InputShape { name, expected, given }.into());
             }
             let bytes: Vec<u8> = input.data().iter().flat_map(|value| value.to_le_bytes()).collect();
-            let mut place = self.arena.slice_mut(port.offset..port.offset + port.bytes);
-            self.stream.memcpy_htod(&bytes, &mut place).map_err(doing("take the inputs"))?;
+            for instance in &mut self.instances {
+                let mut place = instance.arena.slice_mut(port.offset..port.offset + port.bytes);
+                self.stream.memcpy_htod(&bytes, &mut place).map_err(doing("take the inputs"))?;
+            }
         }
         Ok(())
     }
 
     fn fetch(&self) -> Result<Vec<Tensor>, CudaError> {
         let fetch = |port: &GpuPort| {
-            let place = self.arena.slice(port.offset..port.offset + port.bytes);
+            let place = self.instances[0].arena.slice(port.offset..port.offset + port.bytes);
             let bytes = self.stream.clone_dtoh(&place).map_err(doing("give the outputs"))?;
             self.stream.synchronize().map_err(doing("give the outputs"))?;
             let words = bytes.chunks_exact(size_of::<f32>());
@@ -158,6 +161,43 @@ impl Drop for CudaExecutable {
     }
 }
 
+impl Instance {
+    fn new(
+        stream: &Arc<CudaStream>,
+        module: &Module,
+        plan: &GpuPlan,
+        weights: &CudaSlice<u8>,
+    ) -> Result<Self, CudaError> {
+        let arena = reserve(stream, plan.arena_bytes, "activations")?;
+        let (arena_base, weights_base) = (arena.device_ptr(stream).0, weights.device_ptr(stream).0);
+        let address = |argument: &Argument| match argument.memory {
+            Memory::Arena => arena_base + argument.offset as u64,
+            Memory::Weights => weights_base + argument.offset as u64,
+        };
+        let launches: Vec<Launch> = plan
+            .steps
+            .iter()
+            .map(|step| {
+                let launch = plan.launch(step);
+                Launch {
+                    kernel: step.kernel,
+                    grid: launch.grid.map(|extent| u32::try_from(extent).expect("checked when lowered")),
+                    threads: launch.threads as u32,
+                    arguments: step.arguments.iter().map(address).collect(),
+                }
+            })
+            .collect();
+        let graph = capture(stream, module, &launches)?;
+        Ok(Instance { graph, launches, arena })
+    }
+}
+
+/// Memory of the device, all zeros.
+fn reserve(stream: &Arc<CudaStream>, bytes: usize, what: &str) -> Result<CudaSlice<u8>, CudaError> {
+    // Empty allocations are refused.
+    stream.alloc_zeros::<u8>(bytes.max(1)).map_err(doing(format!("reserve {bytes} bytes for {what}")))
+}
+
 fn capture(stream: &Arc<CudaStream>, module: &Module, launches: &[Launch]) -> Result<CudaGraph, CudaError> {
     let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
     stream.begin_capture(mode).map_err(doing("capture a graph"))?;
@@ -166,7 +206,8 @@ fn capture(stream: &Arc<CudaStream>, module: &Module, launches: &[Launch]) -> Re
     let flags = CUgraphInstantiate_flags(0);
     let graph = stream.end_capture(flags).map_err(doing("make a graph of the launches"));
     recorded?;
-    graph?.ok_or_else(|| CudaError::NoDevice("the driver captured no graph".to_owned()))
+    let lost = DriverError(CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+    graph?.ok_or(lost).map_err(doing("capture a graph"))
 }
 
 fn enqueue(stream: &CudaStream, module: &Module, launch: &Launch) -> Result<(), CudaError> {

@@ -4,6 +4,7 @@
 mod executable;
 mod module;
 
+use std::ffi::CStr;
 use std::sync::Arc;
 
 use cudarc::driver::sys::CUdevice_attribute;
@@ -20,11 +21,11 @@ pub enum CudaError {
     /// There is nothing to run on.
     #[error("{0}")]
     NoDevice(String),
-    #[error("the device refuses to {what}: {source}")]
-    Driver { what: String, source: DriverError },
+    #[error("the GPU could not {what}: {}", reason(*.error))]
+    Driver { what: String, error: DriverError },
     /// The driver's compiler does not take the PTX; its messages.
-    #[error("the driver cannot compile the kernels: {source}\n{log}")]
-    Module { log: String, source: DriverError },
+    #[error("the driver cannot compile the kernels: {}\n{log}", reason(*.error))]
+    Module { log: String, error: DriverError },
     #[error(transparent)]
     Compile(#[from] CompileError),
     #[error(transparent)]
@@ -34,7 +35,16 @@ pub enum CudaError {
 /// Says what was being done when the driver failed.
 fn doing(what: impl Into<String>) -> impl FnOnce(DriverError) -> CudaError {
     let what = what.into();
-    |source| CudaError::Driver { what, source }
+    |error| CudaError::Driver { what, error }
+}
+
+/// The driver's words for an error, and its name to look it up by.
+fn reason(error: DriverError) -> String {
+    let text = |text: Result<&CStr, DriverError>| text.ok().map(|text| text.to_string_lossy().into_owned());
+    match (text(error.error_string()), text(error.error_name())) {
+        (Some(words), Some(name)) => format!("{words} ({name})"),
+        _ => format!("error {} of the driver", error.0 as u32),
+    }
 }
 
 /// A GPU.
@@ -44,6 +54,7 @@ pub struct Device {
     target: Target,
     name: String,
     multiprocessors: u32,
+    l2_bytes: usize,
 }
 
 impl Device {
@@ -56,7 +67,7 @@ impl Device {
         if !unsafe { sys::is_culib_present() } {
             return Err(CudaError::NoDevice("there is no NVIDIA driver on this machine".to_owned()));
         }
-        let none = |error: DriverError| CudaError::NoDevice(format!("no NVIDIA GPU can be used: {error}"));
+        let none = |error| CudaError::NoDevice(format!("no NVIDIA GPU can be used: {}", reason(error)));
         if CudaContext::device_count().map_err(none)? == 0 {
             return Err(CudaError::NoDevice("the NVIDIA driver lists no GPU".to_owned()));
         }
@@ -72,7 +83,9 @@ impl Device {
         })?;
         let count = context.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
         let multiprocessors = count.map_err(none)?.unsigned_abs();
-        Ok(Device { context, target, name, multiprocessors })
+        let l2_bytes = context.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE);
+        let l2_bytes = l2_bytes.map_err(none)?.unsigned_abs() as usize;
+        Ok(Device { context, target, name, multiprocessors, l2_bytes })
     }
 
     /// As the driver names it.
@@ -87,5 +100,10 @@ impl Device {
 
     pub fn multiprocessors(&self) -> u32 {
         self.multiprocessors
+    }
+
+    /// Bytes of the cache that all multiprocessors share.
+    pub fn l2_bytes(&self) -> usize {
+        self.l2_bytes
     }
 }

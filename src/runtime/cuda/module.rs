@@ -45,9 +45,9 @@ impl Module {
                 values.as_mut_ptr(),
             )
         };
-        loaded.result().map_err(|source| {
+        loaded.result().map_err(|error| {
             let end = log.iter().position(|&byte| byte == 0).unwrap_or(LOG_BYTES);
-            CudaError::Module { log: String::from_utf8_lossy(&log[..end]).trim_end().to_owned(), source }
+            CudaError::Module { log: String::from_utf8_lossy(&log[..end]).trim_end().to_owned(), error }
         })?;
         let mut module = Module { handle, kernels: Vec::new(), context: Arc::clone(context) };
         for name in names {
@@ -63,10 +63,11 @@ impl Module {
 
 impl Drop for Module {
     fn drop(&mut self) {
-        if self.context.bind_to_thread().is_ok() {
-            // SAFETY: the handle is that of a loaded module, unloaded once; launches of its kernels were waited for by
-            // every run. A failure here has nobody left to be told.
-            let _ = unsafe { result::module::unload(self.handle) };
-        }
+        // This also tells of failures that others had before, such as the graph's, when a kernel failed; the module is
+        // to go all the same.
+        let _ = self.context.bind_to_thread();
+        // SAFETY: the handle is that of a loaded module, unloaded once; launches of its kernels were waited for by
+        // every run. A failure here has nobody left to be told.
+        let _ = unsafe { result::module::unload(self.handle) };
     }
 }

@@ -120,6 +120,21 @@ impl Device {
         memory.mark(offset, 4 * data.len(), HOST);
     }
 
+    /// Writes bytes from the host, anywhere in a buffer.
+    pub fn write_bytes(&mut self, buffer: Buffer, offset: usize, data: &[u8]) {
+        let memory = &mut self.buffers[buffer.0];
+        for (at, &byte) in (offset..).zip(data) {
+            let (word, shift) = (memory.words[at / 4].get_mut(), 8 * (at % 4));
+            *word = *word & !(0xff << shift) | u32::from(byte) << shift;
+        }
+        memory.mark(offset, data.len(), HOST);
+    }
+
+    /// Takes a buffer's memory away. It has no bytes from then on.
+    pub fn free(&mut self, buffer: Buffer) {
+        self.buffers[buffer.0] = Memory { words: Vec::new(), bytes: 0, books: Vec::new() };
+    }
+
     /// Reads to the host; `offset` in bytes, a multiple of 4.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ mod tensor;
 mod warp;
 
 pub use block::Counts;
-pub use device::{Access, Argument, Device};
+pub use device::{Access, Argument, Buffer, Device};
 pub use fault::{Fault, FaultKind};
 pub use launch::{Launch, MAX_INSTRUCTIONS};
 pub use module::Module;

@@ -1,7 +1,20 @@
 //! Device memory: what an access must not do.
 
 use super::{check_fault, fault, launch, warp};
-use crate::emulator::FaultKind;
+use crate::emulator::{Buffer, Device, FaultKind};
+
+#[test]
+fn bytes_from_the_host() {
+    let mut device = Device::new();
+    let buffer: Buffer = device.allocate(16);
+    device.write_bytes(buffer, 0, &[0; 12]);
+    device.write_bytes(buffer, 3, &1.0f32.to_le_bytes());
+    device.write_bytes(buffer, 8, &2.0f32.to_le_bytes());
+    let words = device.read_floats(buffer, 0, 3).unwrap();
+    assert_eq!(words.iter().map(|word| word.to_bits()).collect::<Vec<_>>(), [0, 0x003f_8000, 0x4000_0000]);
+    assert_eq!(device.read_floats(buffer, 0, 4).unwrap_err().kind, FaultKind::Uninitialised);
+    device.free(buffer);
+}
 
 #[test]
 fn vectors_and_halves() {

@@ -1,0 +1,7 @@
+//! `--backend cuda` as a process whose NVIDIA driver is the simulated one of `tests/cuda/driver/`: what kiln asks of a
+//! driver, in which order, and what it does when it is refused. No GPU takes part.
+
+mod answers;
+mod failures;
+mod python_host;
+mod support;
