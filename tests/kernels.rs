@@ -14,3 +14,5 @@ mod normalise;
 mod polyphase;
 #[path = "kernels/pool.rs"]
 mod pool;
+#[path = "kernels/winograd.rs"]
+mod winograd;

@@ -26,6 +26,7 @@ pub fn to_text(plan: &Plan, graph: &Graph) -> String {
     text += &rows_only([
         ["  arena".to_owned(), bytes(plan.arena.elements)],
         ["  … without reuse".to_owned(), bytes(plan.arena.elements_without_reuse)],
+        ["  … borders zeroed in a run".to_owned(), bytes(zeroed(plan))],
         ["  packed weights".to_owned(), bytes(plan.weight_elements)],
         ["  scratch per thread".to_owned(), bytes(plan.scratch_elements)],
     ]);
@@ -35,6 +36,12 @@ pub fn to_text(plan: &Plan, graph: &Graph) -> String {
     });
     text.push('\n');
     text + &table([">step", "layers", "kernel", "buffers"], rows)
+}
+
+/// Elements of borders that a run sets to zero.
+fn zeroed(plan: &Plan) -> usize {
+    let borders = plan.steps.iter().flat_map(|step| &step.borders);
+    borders.flat_map(|border| border.view.border(border.elements)).map(|range| range.len()).sum()
 }
 
 /// Where a buffer lies: `arena@` and `weights@` with the byte at which it starts, `scratch`, or the name of an

@@ -208,3 +208,30 @@ pub fn layout_suffix<'a>(views: impl IntoIterator<Item = &'a View>) -> String {
 pub fn is_plain(layout: &str) -> bool {
     matches!(layout, "nhwc" | "dense")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::View;
+
+    /// Border and rows take turns and make up the whole buffer.
+    #[test]
+    fn borders_are_what_rows_leave() {
+        let (dims, border) = ([2, 3, 2, 4], [1, 2, 0, 1]);
+        for (view, rows, row) in [
+            (View::channels_last(dims, border), 2 * 2, 3 * 4),
+            (View::channels_last([2, 512, 2, 4], border).spread(), 2 * 2, (512 + 16) * 4),
+            (View::planar(dims, border), 2 * 3 * 2, 4),
+        ] {
+            let elements = view.strides[0] * 2;
+            let ranges: Vec<_> = view.border(elements).collect();
+            assert_eq!(ranges.len(), rows + 1);
+            assert_eq!((ranges[0].start, ranges[rows].end), (0, elements));
+            assert_eq!(ranges[0].end, view.offset);
+            assert!(ranges.windows(2).all(|pair| pair[1].start == pair[0].end + row), "{ranges:?}");
+        }
+        let unpadded = View::channels_last(dims, [0; 4]);
+        assert_eq!(unpadded.border(unpadded.end()).count(), 0);
+        let empty = View::channels_last([0, 3, 2, 4], border);
+        assert_eq!(empty.border(10).collect::<Vec<_>>(), [0..10]);
+    }
+}

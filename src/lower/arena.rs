@@ -70,7 +70,8 @@ impl ArenaPlan {
         let (start, end) = range(id);
         let shares = |&other: &usize| {
             let (other_start, other_end) = range(other);
-            other != id && other_start < end && start < other_end
+            let lives = lifetimes[other].first <= lifetimes[other].last;
+            other != id && lives && other_start < end && start < other_end
         };
         let steps_before = |other: usize| {
             let first = lifetimes[other].first;

@@ -22,7 +22,6 @@ mod windows;
 mod winograd;
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use serde::Serialize;
 
@@ -80,8 +79,19 @@ pub struct Step {
     /// The layers it computes, by name.
     pub layers: Vec<String>,
     pub work: Work,
-    /// Elements of the arena that it sets to zero: borders around what it is the first to write.
-    pub zeros: Vec<Range<usize>>,
+    /// What it sets to zero in the arena, around what it is the first to write.
+    pub borders: Vec<Border>,
+}
+
+/// The border of a buffer.
+#[derive(Clone, Debug)]
+pub struct Border {
+    /// The interior.
+    pub view: View,
+    /// The buffer's first element in the arena.
+    pub offset: usize,
+    /// The buffer's elements.
+    pub elements: usize,
 }
 
 /// Memory that a kernel's buffer is bound to.
@@ -143,7 +153,7 @@ pub fn lower(graph: &Graph, options: LowerOptions) -> Result<Plan, LowerError> {
         graph,
         target,
         weight_type: options.weight_type,
-        threads: options.threads,
+        threads: options.threads.max(1),
         tuning: options.tuning,
         layout: &layout,
         values: HashMap::new(),
@@ -222,7 +232,7 @@ impl Lowering<'_> {
         });
         let node = self.graph.node(layer);
         let layers = node.layers().map(str::to_owned).collect();
-        self.plan.steps.push(Step { kernel, bindings, layers, work, zeros: Vec::new() });
+        self.plan.steps.push(Step { kernel, bindings, layers, work, borders: Vec::new() });
     }
 
     /// Notes where the value of a node lies that has just been lowered.
@@ -275,8 +285,7 @@ impl Lowering<'_> {
                 && let Some(step) = self.plan.steps.get_mut(*first)
             {
                 let offset = self.plan.arena.offsets[id];
-                let border = view.border(*elements).map(|range| offset + range.start..offset + range.end);
-                step.zeros.extend(border);
+                step.borders.push(Border { view: view.clone(), offset, elements: *elements });
             }
         }
         let lanes = self.lanes();

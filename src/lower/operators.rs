@@ -461,14 +461,14 @@ fn conv_chain(l: &mut Lowering, id: NodeId, chain: &ConvChain, own: &[NodeId]) {
         rows,
         channels: outputs,
     };
+    let (rows, channels_of_point, tile) =
+        tiles::chain_blocks(&whole, kernel.tile, rows, images, l.target, l.threads);
+    let kernel = ChainKernel { rows, channels: channels_of_point, tile, ..kernel };
     let filter = Filter { weight: pointwise_weight, bias: pointwise_bias, kernel: [1, 1] };
     let Some(kernel) = l.tuning.chain(kernel.clone(), l.target, l.threads) else {
         let own: Vec<NodeId> = [own[0], depthwise_weight].into_iter().chain(depthwise_bias).collect();
         return separate(l, id, kernel, &own, filter, [x, y], [depthwise_extra, pointwise_extra]);
     };
-    let (rows, channels_of_point, tile) =
-        tiles::chain_blocks(&whole, kernel.tile, kernel.rows, images, l.target, l.threads);
-    let kernel = ChainKernel { rows, channels: channels_of_point, tile, ..kernel };
     let packed = kernel.packed_filter(l.lanes());
     let depthwise = pack_depthwise(l, id, depthwise_weight, depthwise_bias);
     let pointwise = pack_filter(l, id, &filter, packed);

@@ -1,7 +1,7 @@
 //! Which strided convolutions are computed by minimal filtering along rows, and their kernels.
 
 use super::operators::{ELEMENT, Filter, bindings, implicit_product};
-use super::tiles::{self, Product};
+use super::tiles::{self, Product, TRANSFORM_CYCLES, WEIGHT_BYTES_PER_CYCLE};
 use super::tuning::Way;
 use super::{Binding, LowerOptions, Lowering, PackSource, Value, Work};
 use crate::codegen::target::InstructionSet;
@@ -26,17 +26,14 @@ pub struct PolyphasePlan {
 /// Elements of transformed input and output that a grid point keeps: half of a 1 MB cache.
 const TRANSFORMED_ELEMENTS: usize = 128 * 1024;
 
-/// Cycles to transform one vector, forth or back, for each product.
-const TRANSFORM_CYCLES: f64 = 4.0;
-
 /// Register tiles that the model looks at more closely.
 const TILES: usize = 4;
 
 /// What reading a weight from a cache again costs beside arithmetic.
 const REREAD_CYCLES: f64 = 0.0125;
 
-/// Bytes of weights that arrive each cycle from beyond the second-level cache, about.
-const WEIGHT_BYTES_PER_CYCLE: f64 = 6.0;
+/// How much of the cycles of direct convolution minimal filtering may take at most: its weights are larger.
+const WORTHWHILE: f64 = 0.95;
 
 /// The plan for a node, if it is a strided convolution for which minimal filtering is defined and pays.
 pub fn plan(graph: &Graph, id: NodeId, options: LowerOptions) -> Option<PolyphasePlan> {
@@ -59,7 +56,7 @@ pub fn plan(graph: &Graph, id: NodeId, options: LowerOptions) -> Option<Polyphas
         .map(|filtering| polyphase_plan(&product, filtering, &window, options.target, options.threads));
     let (cycles, plan) = plans.min_by(|a, b| a.0.total_cmp(&b.0))?;
     let direct = tiles::cycles(&product, tiles::choose_tile(&product, options.target), options.target);
-    (cycles <= 0.95 * direct).then_some(plan)
+    (cycles <= WORTHWHILE * direct).then_some(plan)
 }
 
 /// Whether a window of `taps` rows is one for these kernels, where a group has so many channels and outputs. Depthwise

@@ -4,17 +4,18 @@
 /// evenly: the most where nothing is gained by less.
 pub fn share(units: usize, most: usize, copies: usize, threads: usize) -> usize {
     let most = most.clamp(1, units.max(1));
-    let mut best = most;
+    let mut best = (longest(units, most, copies, threads), most);
     for block in (1..most).rev() {
-        if longest(units, block, copies, threads) * WORTHWHILE < longest(units, best, copies, threads) {
-            best = block;
+        let time = longest(units, block, copies, threads);
+        if time * WORTHWHILE < best.0 {
+            best = (time, block);
         }
     }
-    best
+    best.1
 }
 
 /// How many times as long the larger blocks must take for smaller ones to be preferred.
-const WORTHWHILE: f64 = 1.02;
+pub const WORTHWHILE: f64 = 1.02;
 
 /// Grid points for each thread from which on their sizes even out.
 const MANY: usize = 16;

@@ -162,8 +162,8 @@ pub fn chain_rows(product: &Product, width: usize, height: usize) -> usize {
     rows_of(8 * 1024, product.reduction * width, height)
 }
 
-/// Rows, at most `most`, and output channels of a fused pair's grid points, and the pointwise tile. Where threads cannot
-/// share the rows evenly they share the output channels, and each computes the depthwise half for its own.
+/// Rows and output channels of a fused pair's grid points, and the pointwise tile: at most `most` rows of all channels or,
+/// where threads cannot share rows evenly, all rows of a thread's channels. Each then computes the depthwise half.
 pub fn chain_blocks(
     whole: &Product,
     tile: Tile,
@@ -220,10 +220,10 @@ pub struct WinogradPlan {
 const TRANSFORMED_ELEMENTS: usize = 160 * 1024;
 
 /// Cycles to transform one vector of channels, forth or back, for each product of a tile.
-const TRANSFORM_CYCLES: f64 = 4.0;
+pub const TRANSFORM_CYCLES: f64 = 4.0;
 
 /// Bytes of weights that arrive each cycle from beyond the second-level cache, about.
-const WEIGHT_BYTES_PER_CYCLE: f64 = 6.0;
+pub const WEIGHT_BYTES_PER_CYCLE: f64 = 6.0;
 
 /// Whether there are channels enough for vectors of them to be transformed.
 pub fn suits_winograd(channels: usize, outputs: usize, target: InstructionSet) -> bool {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::LowerOptions;
 use super::polyphase::{self, PolyphasePlan};
+use super::sharing::{WORTHWHILE, longest};
 use super::tiles::{self, WinogradPlan};
 use crate::codegen::target::InstructionSet;
 use crate::graph::{Graph, NodeId};
@@ -203,7 +204,9 @@ impl Tuning {
                     || blocking.channels >= outputs)
                     && busies(threads, points(&blocking), points(&kernel.blocking)) =>
             {
-                ConvKernel { tile, blocking, order, ..kernel }
+                let pixels = blocking.pixels.min(extent);
+                let channels = if blocking.channels < outputs { blocking.channels } else { outputs };
+                ConvKernel { tile, blocking: Blocking { pixels, channels }, order, ..kernel }
             }
             _ => kernel,
         }
@@ -221,7 +224,7 @@ impl Tuning {
             Some(Choice::Depthwise { columns, rows })
                 if busies(threads, points(rows), points(kernel.rows)) =>
             {
-                DepthwiseKernel { columns, rows, ..kernel }
+                DepthwiseKernel { columns, rows: rows.min(kernel.y.dims[2]), ..kernel }
             }
             _ => kernel,
         }
@@ -234,14 +237,17 @@ impl Tuning {
         target: InstructionSet,
         threads: usize,
     ) -> Option<ChainKernel> {
-        let height = kernel.y.dims[2];
-        let points = |rows: usize| height.div_ceil(rows);
+        let [images, outputs, height, _] = kernel.y.dims[..] else { unreachable!("rank 4") };
+        // The model's own blocks may share output channels.
+        let part = kernel.channels.min(outputs) as f64 / outputs as f64;
+        let own = longest(height, kernel.rows, images, threads).min(part * (images * height) as f64);
         match self.get(|| chain_problem(&kernel), target) {
             Some(Choice::Separate) => None,
             Some(Choice::Fused { columns, tile, order, rows })
-                if busies(threads, points(rows), points(kernel.rows)) =>
+                if longest(height, rows, images, threads) <= own * WORTHWHILE =>
             {
-                Some(ChainKernel { columns, tile, order, rows: rows.min(height), ..kernel })
+                let rows = rows.min(height);
+                Some(ChainKernel { columns, tile, order, rows, channels: outputs, ..kernel })
             }
             _ => Some(kernel),
         }

@@ -16,8 +16,8 @@ use crate::codegen::module::{CodegenFailure, in_parallel};
 use crate::codegen::vector::Kernel;
 use crate::graph::{Graph, NodeId};
 use crate::interpreter;
-use crate::kernels::Family;
-use crate::lower::{self, Binding, PackedArray, Plan, Step, Work};
+use crate::kernels::{Family, View};
+use crate::lower::{self, Binding, Border, PackedArray, Plan, Step, Work};
 use crate::passes::{self, Explanation};
 use crate::tensor::{Shape, Tensor};
 use crate::weights::Weights;
@@ -208,8 +208,9 @@ pub(super) struct Launch {
     pub grid: [usize; 3],
     /// Where its buffer pointers start in a table.
     pub table: usize,
-    /// Floats that are set to zero beside the grid's points: where they start, and how many.
-    pub zeros: Vec<(*mut f32, usize)>,
+    /// Buffers whose borders are set to zero beside the grid's points: the interior, where the buffer starts, and its
+    /// elements.
+    pub borders: Vec<(View, *mut f32, usize)>,
 }
 
 impl Launch {
@@ -231,9 +232,11 @@ impl Executable {
         let mut tables = vec![Vec::new(); scratch.len()];
         for step in &plan.steps {
             let function = compiled.code.function(step.kernel);
-            let zeros = step.zeros.iter().map(|range| (arena.part(range.start, range.len()), range.len()));
+            let borders = step.borders.iter().map(|Border { view, offset, elements }| {
+                (view.clone(), arena.part(*offset, *elements), *elements)
+            });
             let (grid, table) = (kernels[step.kernel].grid(), tables[0].len());
-            launches.push(Launch { function, grid, table, zeros: zeros.collect() });
+            launches.push(Launch { function, grid, table, borders: borders.collect() });
             assert_eq!(kernels[step.kernel].buffers.len(), step.bindings.len(), "{:?}", step.layers);
             for (&binding, buffer) in step.bindings.iter().zip(&kernels[step.kernel].buffers) {
                 // What `execute` relies on where a kernel works on the caller's arrays.
@@ -459,16 +462,19 @@ impl Steps for Program<'_> {
 
     fn points(&self, step: usize) -> usize {
         let launch = &self.launches[step];
-        launch.grid_points() + usize::from(!launch.zeros.is_empty())
+        launch.grid_points() + usize::from(!launch.borders.is_empty())
     }
 
     fn run(&self, thread: usize, step: usize, point: usize) {
         let launch = &self.launches[step];
         if point == launch.grid_points() {
-            for &(start, count) in &launch.zeros {
-                // SAFETY: the stretches lie in the arena, around the interiors of buffers that this step is the first to
-                // write. Its kernel writes interiors only, and who reads them runs in a later step.
-                unsafe { start.write_bytes(0, count) };
+            for (view, start, elements) in &launch.borders {
+                for range in view.border(*elements) {
+                    // SAFETY: the range lies in the buffer, and the buffer in the arena. No other buffer that lives in
+                    // this step shares its place (`ArenaPlan`); this step is the first to write it, its kernel writes
+                    // interiors only, and whoever reads it runs in a later step.
+                    unsafe { start.add(range.start).write_bytes(0, range.len()) };
+                }
             }
             return;
         }

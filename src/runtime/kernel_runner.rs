@@ -61,7 +61,7 @@ impl KernelRunner {
             }
             tables.push(table);
         }
-        let launch = || Launch { function: code.function(0), grid: kernel.grid(), table: 0, zeros: vec![] };
+        let launch = || Launch { function: code.function(0), grid: kernel.grid(), table: 0, borders: vec![] };
         let launches = (0..MOST_LAUNCHES).map(|_| launch()).collect();
         Ok(KernelRunner { launches, _code: code, buffers, _scratch: scratch, tables, threads: team, kernel })
     }

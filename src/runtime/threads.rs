@@ -163,6 +163,8 @@ impl Shared {
             for _ in 0..16 {
                 std::hint::spin_loop();
             }
+            // To whoever has work for this core.
+            std::thread::yield_now();
         }
     }
 

@@ -62,7 +62,10 @@ impl Layer {
                 layer.polyphase(kernel, lanes)
             }
             KernelSpec::Depthwise(kernel) => layer.depthwise(kernel),
-            KernelSpec::Chain(kernel) => layer.chain(kernel, lanes),
+            KernelSpec::Chain(kernel) => {
+                check_panels(kernel.channels, kernel.tile.vectors * lanes, kernel.y.dims[1])?;
+                layer.chain(kernel, lanes)
+            }
             KernelSpec::Pool(kernel) => layer.windowed(kernel.pool, &kernel.x, &kernel.y, &kernel.epilogue),
             KernelSpec::GlobalPool(kernel) => {
                 layer.windowed(kernel.pool, &kernel.x, &kernel.y, &kernel.epilogue)

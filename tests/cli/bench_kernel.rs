@@ -3,6 +3,7 @@
 use crate::support::kiln;
 
 const CONV: &str = "conv_ic8ih12iw12oc16oh12ow12kh3kw3ph1pw1_relu_t1x4x1_b4x16_px_nhwch112+120_nhwc";
+const PAIR: &str = "depthwise_pointwise_ic16ih4iw4oc64oh4ow4kh1kw1_pw_t4_t1x4x2_b1x32_px";
 
 #[test]
 fn every_kernel_of_a_profile_runs_alone() {
@@ -44,6 +45,10 @@ fn impossible_kernels_are_refused() {
     for (name, problem) in [
         // The blocks of channels are no whole panels.
         (CONV.replace("_b4x16", "_b4x3"), "no multiple of"),
+        (PAIR.replace("_b1x32", "_b1x16"), "no multiple of"),
+        // More rows than there are.
+        (CONV.replace("_b4x16", "_b2147483647x16"), "a block of at most"),
+        (PAIR.replace("_b1x32", "_b100000x32"), "a block of at most 4 rows"),
         // No border for the padding.
         (CONV.replace("_nhwch112+120_nhwc", ""), "cannot be run alone: Read of elements -104 to"),
         // More accumulators than any register file holds.

@@ -41,7 +41,7 @@ const SEVEN: Case = Case {
 
 /// How the input lies.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Layout {
+pub enum Layout {
     Planar,
     ChannelsLast,
     /// Channels of wider pixels.
@@ -49,7 +49,7 @@ enum Layout {
 }
 
 /// A view of `dims` within one that has a border.
-fn view(layout: Layout, dims: [usize; 4], [top, left, bottom, right]: [usize; 4]) -> [View; 2] {
+pub fn view(layout: Layout, dims: [usize; 4], [top, left, bottom, right]: [usize; 4]) -> [View; 2] {
     let [n, c, h, w] = dims;
     let padded = [n, c, top + h + bottom, left + w + right];
     let outer = match layout {
@@ -65,7 +65,7 @@ fn view(layout: Layout, dims: [usize; 4], [top, left, bottom, right]: [usize; 4]
 }
 
 /// `x` with zeros around it.
-fn padded(x: &Tensor, view: &View, [top, left, _, _]: [usize; 4]) -> Tensor {
+pub fn padded(x: &Tensor, view: &View, [top, left, _, _]: [usize; 4]) -> Tensor {
     let [_, c, h, w] = x.shape().dims()[..] else { unreachable!("rank 4") };
     Tensor::from_fn(Shape::new(view.dims.clone()), |at| {
         let (row, column) = (at[2].wrapping_sub(top), at[3].wrapping_sub(left));

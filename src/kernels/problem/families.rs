@@ -9,7 +9,7 @@ use crate::kernels::chain::ChainKernel;
 use crate::kernels::conv::{Blocking, ConvKernel};
 use crate::kernels::depthwise::DepthwiseKernel;
 use crate::kernels::polyphase::{Filtering, PolyphaseKernel};
-use crate::kernels::product::WeightType;
+use crate::kernels::product::{Order, WeightType};
 use crate::kernels::winograd::{Filters, Method, WinogradKernel};
 use crate::kernels::{
     BatchNormKernel, ElementFunction, Elementwise, Fill, GlobalPoolKernel, KernelSpec, LrnKernel, PoolKernel,
@@ -65,11 +65,12 @@ fn conv(c: &mut Cursor) -> Parsed {
     let epilogue = epilogue(c, &shape.y)?;
     tile_mark(c, "the register tile")?;
     let tile = tile(c, true)?;
+    let place = c.place();
     let blocking =
         Blocking { pixels: block(c, "_b", "pixels of a block")?, channels: block(c, "x", "its channels")? };
     let order = order(c);
     let [x, y] = views(c, [&shape.x, &shape.y])?;
-    Ok(KernelSpec::Conv(ConvKernel {
+    let kernel = ConvKernel {
         x,
         y,
         kernel: shape.kernel,
@@ -80,7 +81,21 @@ fn conv(c: &mut Cursor) -> Parsed {
         tile,
         blocking,
         order,
-    }))
+    };
+    let most = kernel.block_extent().next_multiple_of(tile.rows * tile.columns);
+    if kernel.blocking.pixels > most {
+        return Err(c.blame(place, format!("a block of at most {most}")));
+    }
+    Ok(KernelSpec::Conv(kernel))
+}
+
+/// How many rows, of outputs or of tiles of them, a block has, of `all` that there are.
+fn rows_of_block(c: &mut Cursor, all: usize) -> Result<usize, ProblemError> {
+    let place = c.place();
+    match block(c, "_b", "rows of a block")? {
+        rows if rows <= all.max(1) => Ok(rows),
+        _ => Err(c.blame(place, format!("a block of at most {all} rows"))),
+    }
 }
 
 fn winograd(c: &mut Cursor) -> Parsed {
@@ -99,7 +114,7 @@ fn winograd(c: &mut Cursor) -> Parsed {
     let epilogue = epilogue(c, &shape.y)?;
     tile_mark(c, "the register tile")?;
     let tile = tile(c, false)?;
-    let rows = block(c, "_b", "rows of tiles of a block")?;
+    let rows = rows_of_block(c, shape.y[2].div_ceil(method.rows.outputs()))?;
     let channels = block(c, "x", "its channels")?;
     let place = c.place();
     let filters = match c.field("_d", 1..=1 << 20)? {
@@ -112,7 +127,8 @@ fn winograd(c: &mut Cursor) -> Parsed {
         Some(depth) => Filters::InRegisters { depth },
         None => Filters::Packed,
     };
-    let order = order(c);
+    // Filters in registers know but one.
+    let order = if filters == Filters::Packed { order(c) } else { Order::Panels };
     let [x, y] = views(c, [&shape.x, &shape.y])?;
     let (window, groups) = (shape.window, shape.groups);
     let kernel =
@@ -135,13 +151,14 @@ fn polyphase(c: &mut Cursor) -> Parsed {
     let epilogue = epilogue(c, &shape.y)?;
     tile_mark(c, "the register tile")?;
     let tile = tile(c, true)?;
-    let rows = block(c, "_b", "rows of tiles of a block")?;
+    let rows = rows_of_block(c, shape.y[2].div_ceil(filtering.outputs))?;
     let channels = block(c, "x", "its channels")?;
     let order = order(c);
     let place = c.place();
     let [x, y] = views(c, [&shape.x, &shape.y])?;
-    if !x.is_contiguous_along(1) && !x.is_contiguous_along(3) {
-        return Err(c.blame(place, "an input with contiguous channels or columns".to_owned()));
+    if (!x.is_contiguous_along(1) && x.strides[3] != 1) || !y.is_contiguous_along(1) {
+        let expected = "an input with contiguous channels or columns, and an output with contiguous channels";
+        return Err(c.blame(place, expected.to_owned()));
     }
     let (window, groups) = (shape.window, shape.groups);
     let kernel =
@@ -163,7 +180,7 @@ fn chain(c: &mut Cursor) -> Parsed {
     let columns = pixels(c)?;
     tile_mark(c, "the pointwise tile")?;
     let tile = tile(c, true)?;
-    let rows = block(c, "_b", "rows of a block")?;
+    let rows = rows_of_block(c, h)?;
     let channels = c.field("x", 1..=1 << 20)?.unwrap_or(shape.y[1]);
     let order = order(c);
     let [x, y] = views(c, [&shape.x, &shape.y])?;
@@ -191,7 +208,7 @@ fn depthwise(c: &mut Cursor) -> Parsed {
     let epilogue = epilogue(c, &shape.y)?;
     tile_mark(c, "neighbouring pixels")?;
     let columns = pixels(c)?;
-    let rows = block(c, "_b", "rows of a block")?;
+    let rows = rows_of_block(c, shape.y[2])?;
     let [x, y] = views(c, [&shape.x, &shape.y])?;
     let (kernel, window) = (shape.kernel, shape.window);
     Ok(KernelSpec::Depthwise(DepthwiseKernel { x, y, kernel, window, epilogue, columns, rows }))

@@ -133,7 +133,7 @@ impl Stages<'_> {
         // Shares of a group's rows, as even as whole lines are.
         let before = |share: usize| (share * lines).div_ceil(shares);
         let (first, each) = (before(row), before(row + 1) - before(row));
-        // Filters that one group of tiles passes are wanted soon again.
+        // One group of tiles passes filters faster than they arrive from memory within one stretch of channels.
         let distance = if tiles.groups == 1 { 2 } else { 1 };
         let next = filters
             .plus(channels.count * (distance * self.filter_elements() + first * CACHE_LINE))

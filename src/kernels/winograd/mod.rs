@@ -25,7 +25,7 @@ use crate::ops::Window;
 
 /// Where filters are transformed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Filters {
     /// When weights are packed: they are as many as the products.
     Packed,
@@ -37,7 +37,7 @@ pub enum Filters {
 /// A convolution of stride 1 by Winograd's method. Weights are packed as [`PackedFilter`] says: transformed ones as a
 /// group for each of the method's products, others with a filter's elements innermost in the reduction.
 ///
-/// Buffers: `x`, weights, a bias of zeros for the products, the layer's bias, epilogue operands, `y`, scratch.
+/// Buffers: `x`, weights, bias, epilogue operands, `y`, scratch.
 /// Grid: image, block of tile rows, block of channels.
 #[derive(Clone, PartialEq, Debug)]
 pub struct WinogradKernel {
