@@ -24,9 +24,9 @@ cd "$root" || exit 1
 failed=0
 
 # Seconds for each part.
-agreement_seconds=150
-comparison_seconds=290
-sanitizer_seconds=140
+agreement_seconds=140
+comparison_seconds=270
+sanitizer_seconds=130
 
 # Every shipped model; those that can be made smaller are. ResNet-34 has the kernels of ResNet-18, and ResNet-101 and 152
 # those of ResNet-50.
@@ -58,7 +58,7 @@ else
 fi
 
 # kiln beside PyTorch. The JSON is written after every row.
-"$python" benches/gpu.py "$kiln" --json "$out/gpu.json" --budget "$comparison_seconds" ${dry:+--dry-run} 2> "$out/gpu.err" |
+timeout $((comparison_seconds + 40)) "$python" benches/gpu.py "$kiln" --json "$out/gpu.json" --budget "$comparison_seconds" ${dry:+--dry-run} 2> "$out/gpu.err" |
   tee "$out/gpu.txt"
 code=${PIPESTATUS[0]}
 # A dry run has said that it has no GPU.

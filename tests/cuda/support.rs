@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -14,24 +13,12 @@ pub struct Run {
     report: Option<Value>,
 }
 
-/// The folder of the simulated driver. It is built here, since cargo does so by itself only where all tests run.
-pub fn driver() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let mut build = Command::new(env!("CARGO"));
-        build.current_dir(env!("CARGO_MANIFEST_DIR")).args([
-            "build",
-            "--quiet",
-            "--locked",
-            "--example",
-            "cuda",
-        ]);
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        assert!(build.status().expect("cargo starts").success(), "the simulated driver does not build");
-        Path::new(env!("CARGO_BIN_EXE_kiln")).with_file_name("examples")
-    })
+/// The folder of the simulated driver.
+pub fn driver() -> PathBuf {
+    let folder = Path::new(env!("CARGO_BIN_EXE_kiln")).with_file_name("examples");
+    let library = folder.join("libcuda.so");
+    assert!(library.exists(), "{} is not there: cargo build --release --example cuda", library.display());
+    folder
 }
 
 /// Runs `kiln` with words separated by spaces, in the repository's root.
