@@ -72,7 +72,12 @@ impl AtomicFile {
             let mode = old.map_or(0o666, |old| old.permissions().mode());
             builder.permissions(fs::Permissions::from_mode(mode));
         }
-        let file = builder.tempfile_in(folder)?;
+        fs::metadata(folder)?;
+        let file = builder.tempfile_in(folder).map_err(|error| match error.kind() {
+            // Without the name of the temporary file, which the user has not heard of.
+            kind @ (io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => kind.into(),
+            _ => error,
+        })?;
         Ok(Target::Beside(BufWriter::new(file), place))
     }
 

@@ -232,6 +232,6 @@ mod tests {
         let unpadded = View::channels_last(dims, [0; 4]);
         assert_eq!(unpadded.border(unpadded.end()).count(), 0);
         let empty = View::channels_last([0, 3, 2, 4], border);
-        assert_eq!(empty.border(10).collect::<Vec<_>>(), [0..10]);
+        assert!(empty.border(10).eq(std::iter::once(0..10)));
     }
 }
