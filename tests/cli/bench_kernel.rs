@@ -45,7 +45,7 @@ fn impossible_kernels_are_refused() {
     for (name, problem) in [
         // The blocks of channels are no whole panels.
         (CONV.replace("_b4x16", "_b4x3"), "no multiple of"),
-        (PAIR.replace("_b1x32", "_b1x16"), "no multiple of"),
+        (PAIR.replace("_b1x32", "_b1x12"), "no multiple of"),
         // More rows than there are.
         (CONV.replace("_b4x16", "_b2147483647x16"), "a block of at most"),
         (PAIR.replace("_b1x32", "_b100000x32"), "a block of at most 4 rows"),
