@@ -17,6 +17,7 @@ fn plain(words: &str) {
 fn has_python() -> bool {
     let found = Command::new("python3").arg("--version").output().is_ok();
     if !found {
+        assert!(std::env::var_os("CI").is_none(), "continuous integration needs python3");
         eprintln!("not run: there is no python3");
     }
     found
