@@ -204,8 +204,9 @@ impl Tuning {
                     || blocking.channels >= outputs)
                     && busies(threads, points(&blocking), points(&kernel.blocking)) =>
             {
-                let pixels = blocking.pixels.min(extent);
-                let channels = if blocking.channels < outputs { blocking.channels } else { outputs };
+                // A file may say any number.
+                let pixels = blocking.pixels.min(extent.next_multiple_of(tile.rows * tile.columns));
+                let channels = blocking.channels.min(outputs.next_multiple_of(tile.vectors * target.lanes()));
                 ConvKernel { tile, blocking: Blocking { pixels, channels }, order, ..kernel }
             }
             _ => kernel,

@@ -26,8 +26,9 @@ fn cut(problem: Problem) -> Problem {
     while multiply_adds(&small) > LARGE
         && small.x[2].max(small.x[3]) > 2 * small.kernel[0].max(small.kernel[1])
     {
-        small.x[2] = small.x[2].div_ceil(2);
-        small.x[3] = small.x[3].div_ceil(2);
+        for (extent, kernel) in small.x[2..].iter_mut().zip(small.kernel) {
+            *extent = extent.div_ceil(2).max(kernel.min(*extent));
+        }
     }
     let can_halve =
         |channels: usize| channels / problem.groups > 128 && channels.is_multiple_of(2 * problem.groups);
