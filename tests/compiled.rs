@@ -101,20 +101,22 @@ fn the_corpus_holds_the_shipped_models() {
     assert!(missing.is_empty(), "not in the corpus (KILN_BLESS=1 adds them):\n{}", missing.join("\n"));
 }
 
+/// The kernels of one family that the corpus is lowered to.
+fn corpus_kernels<K>(target: InstructionSet, family: impl Fn(KernelSpec) -> Option<K>) -> Vec<K> {
+    let options = CompileOptions::default();
+    let options = options.lowering(target);
+    let plans = corpus().into_iter().map(|problem| lower(&problem.graph(), options));
+    plans.flat_map(|plan| plan.expect("the corpus can be lowered").kernels).filter_map(family).collect()
+}
+
 /// Without this, a method that the model of the core no longer chooses would go untested unnoticed.
 #[test]
 fn the_corpus_needs_each_of_winograds_methods_and_groups() {
     for target in InstructionSet::ALL {
-        let options = CompileOptions::default();
-        let options = options.lowering(target);
-        let kernels: Vec<_> = corpus()
-            .iter()
-            .flat_map(|problem| lower(&problem.graph(), options).expect("the corpus can be lowered").kernels)
-            .filter_map(|kernel| match kernel {
-                KernelSpec::Winograd(kernel) => Some(kernel),
-                _ => None,
-            })
-            .collect();
+        let kernels = corpus_kernels(target, |kernel| match kernel {
+            KernelSpec::Winograd(kernel) => Some(kernel),
+            _ => None,
+        });
         assert!(kernels.iter().any(|kernel| kernel.groups > 1 && kernel.y.dims[0] > 1), "{target}");
         let in_registers = |kernel: &&WinogradKernel| matches!(kernel.filters, Filters::InRegisters { .. });
         let in_registers: Vec<_> = kernels.iter().filter(in_registers).collect();
@@ -134,16 +136,10 @@ fn the_corpus_needs_each_of_winograds_methods_and_groups() {
 #[test]
 fn the_corpus_needs_minimal_filtering() {
     for target in InstructionSet::ALL {
-        let options = CompileOptions::default();
-        let options = options.lowering(target);
-        let kernels: Vec<_> = corpus()
-            .iter()
-            .flat_map(|problem| lower(&problem.graph(), options).expect("the corpus can be lowered").kernels)
-            .filter_map(|kernel| match kernel {
-                KernelSpec::Polyphase(kernel) => Some(kernel),
-                _ => None,
-            })
-            .collect();
+        let kernels = corpus_kernels(target, |kernel| match kernel {
+            KernelSpec::Polyphase(kernel) => Some(kernel),
+            _ => None,
+        });
         assert!(kernels.iter().any(|kernel| kernel.groups > 1 && kernel.y.dims[0] > 1), "{target}");
         assert!(kernels.iter().any(|kernel| kernel.x.strides[3] == 1), "{target}");
         let rest = |kernel: &PolyphaseKernel| kernel.y.dims[2] % kernel.filtering.outputs;
