@@ -166,16 +166,20 @@ impl Tuning {
             Some(View::channels_last([n, c, h, w], [0; 4]))
         };
         let (x, y) = (view(graph.operands(id)[0])?, view(id)?);
+        // Rows of tiles and output channels of a grid point.
+        let cut = |outputs_of_tile: usize, tile: Tile, rows: usize| {
+            let tile_rows = y.dims[2].div_ceil(outputs_of_tile);
+            let rows = rows.min(tile_rows);
+            let (outputs, blocks) = (y.dims[1] / groups, tile_rows.div_ceil(rows));
+            (rows, tiles::winograd_channels(outputs, tile, blocks, target, threads))
+        };
         match self.get(|| format!("conv_{}", geometry(&x, &y, kernel, &window, groups)), target)? {
             Choice::Direct { .. } => Some(Way::Direct),
             Choice::Winograd { method, filters, tile, rows }
                 if method.kernel() == kernel
                     && tiles::suits_winograd(x.dims[1] / groups, y.dims[1] / groups, target) =>
             {
-                let tile_rows = y.dims[2].div_ceil(method.rows.outputs());
-                let rows = rows.min(tile_rows);
-                let (outputs, blocks) = (y.dims[1] / groups, tile_rows.div_ceil(rows));
-                let channels = tiles::winograd_channels(outputs, tile, blocks, target, threads);
+                let (rows, channels) = cut(method.rows.outputs(), tile, rows);
                 Some(Way::Winograd(WinogradPlan { method, filters, tile, rows, channels }))
             }
             Choice::Polyphase { outputs, tile, rows }
@@ -183,10 +187,7 @@ impl Tuning {
             {
                 let filtering = Filtering::all(kernel[0], window.stride[0])
                     .find(|filtering| filtering.outputs == outputs)?;
-                let tile_rows = y.dims[2].div_ceil(outputs);
-                let rows = rows.min(tile_rows);
-                let (outputs, blocks) = (y.dims[1] / groups, tile_rows.div_ceil(rows));
-                let channels = tiles::winograd_channels(outputs, tile, blocks, target, threads);
+                let (rows, channels) = cut(outputs, tile, rows);
                 Some(Way::Polyphase(PolyphasePlan { filtering, tile, rows, channels }))
             }
             _ => None,
