@@ -2,6 +2,7 @@
 
 use super::Family;
 use super::conv::{border_after, geometry};
+use super::crossed::{Arithmetic, Operand, Rescaled};
 use super::depthwise::{ChannelFilter, Stored};
 use super::epilogue::FusedEpilogue;
 use super::product::{
@@ -14,8 +15,8 @@ use crate::ops::Window;
 /// A depthwise convolution and the 1×1 convolution after it. Each grid point computes a block of the depthwise
 /// rows into scratch memory that stays in the nearest caches, and multiplies it from there.
 ///
-/// Buffers: `x`, depthwise weights and bias, pointwise weights and bias, the epilogues' operands in that order,
-/// `y`, scratch. Grid: image, block of rows, block of output channels, each of which computes the depthwise rows again.
+/// Buffers: `x`, depthwise weights and bias, pointwise weights and bias, for crossed products the output channels' terms,
+/// the epilogues' operands in that order, `y`, scratch. Grid: image, block of rows, block of output channels, each of which computes the depthwise rows again.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ChainKernel {
     /// `[n, c, h, w]`, with a border of zeros at least as wide as the padding.
@@ -32,6 +33,8 @@ pub struct ChainKernel {
     pub columns: usize,
     /// The pointwise register tile.
     pub tile: Tile,
+    /// How the pointwise half's sums are computed.
+    pub arithmetic: Arithmetic,
     /// The order of the pointwise loops.
     pub order: Order,
     /// Output rows of one grid point.
@@ -59,7 +62,7 @@ impl ChainKernel {
 
     /// The depthwise rows of one grid point, as they lie in scratch memory.
     fn scratch(&self) -> View {
-        View::channels_last([1, self.x.dims[1], self.rows, self.y.dims[3]], [0; 4]).spread()
+        Operand::view(self.x.dims[1], self.rows, self.y.dims[3])
     }
 }
 
@@ -68,9 +71,10 @@ impl Family for ChainKernel {
         let Tile { rows, columns, vectors } = self.tile;
         let part = if self.channels < self.y.dims[1] { format!("x{}", self.channels) } else { String::new() };
         format!(
-            "depthwise_pointwise_{}{}_pw{}_t{}_t{rows}x{columns}x{vectors}_b{}{part}{}{}",
+            "depthwise_pointwise_{}{}_pw{}{}_t{}_t{rows}x{columns}x{vectors}_b{}{part}{}{}",
             geometry(&self.x, &self.y, self.kernel, &self.window, 1),
             self.depthwise_epilogue.suffix(),
+            self.arithmetic.suffix(),
             self.pointwise_epilogue.suffix(),
             self.columns,
             self.rows,
@@ -90,10 +94,15 @@ impl Family for ChainKernel {
         let depthwise_bias = k.buffer("b1", Access::Read, channels);
         let weights = k.buffer("w2", Access::Read, filter.elements());
         let bias = k.buffer("b2", Access::Read, filter.bias_elements());
+        let is_crossed = self.arithmetic == Arithmetic::Crossed;
+        let plane = filter.bias_elements();
+        let terms = is_crossed.then(|| k.buffer("terms", Access::Read, 2 * plane));
         let depthwise_epilogue = self.depthwise_epilogue.declare(&mut k);
         let pointwise_epilogue = self.pointwise_epilogue.declare(&mut k);
         let y = k.buffer("y", Access::Write, self.y.end());
-        let between = k.buffer("scratch", Access::Scratch, scratch.end());
+        let elements = if is_crossed { Operand::elements(&scratch) } else { scratch.end() };
+        let between = k.buffer("scratch", Access::Scratch, elements);
+        let operand = Operand::new(scratch.clone(), between.clone());
         let depthwise = ChannelFilter {
             x: (&self.x, x.clone()),
             y: (&scratch, between.clone()),
@@ -118,6 +127,7 @@ impl Family for ChainKernel {
             kernel: [1, 1],
             window: &pointwise_window,
             tile: self.tile,
+            arithmetic: self.arithmetic,
             order: self.order,
             then: Then::Done,
             next_input: Some(next_input),
@@ -127,14 +137,9 @@ impl Family for ChainKernel {
             let origin = [zero().along(block, self.rows), zero()];
             let stored = Stored { image: zero(), origin: [zero(), zero()] };
             depthwise.region(k, &image.into(), &stored, &origin, [rows, width]);
-            let layer = Layer {
-                bias: bias.clone(),
-                epilogue: &pointwise_epilogue,
-                y: (&self.y, y.clone()),
-                image: image.into(),
-                first_channel: zero(),
-                origin,
-            };
+            if is_crossed {
+                operand.scale(k, [rows, width]);
+            }
             uneven(k, channel_block, outputs, self.channels, |k, channels| {
                 let region = Region {
                     image: zero(),
@@ -144,7 +149,21 @@ impl Family for ChainKernel {
                     first_channel: zero().along(channel_block, self.channels),
                     channels,
                 };
-                pointwise.region(k, &region, &layer);
+                let layer = Layer {
+                    bias: bias.clone(),
+                    epilogue: &pointwise_epilogue,
+                    y: (&self.y, y.clone()),
+                    image: image.into(),
+                    first_channel: zero(),
+                    origin: origin.clone(),
+                };
+                match &terms {
+                    Some(terms) => {
+                        let (operand, terms) = (&operand, terms.clone());
+                        pointwise.region(k, &region, &Rescaled { layer, operand, terms, plane });
+                    }
+                    None => pointwise.region(k, &region, &layer),
+                }
             });
         });
         k.finish()

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Family;
+use super::crossed::{Arithmetic, Operand, Rescaled};
 use super::epilogue::FusedEpilogue;
 use super::product::{
     Layer, Order, PackedFilter, Product, Region, Then, Tile, WeightType, next_input, uneven,
@@ -23,7 +24,8 @@ pub struct Blocking {
 
 /// A convolution. Weights are packed as [`PackedFilter`] says.
 ///
-/// Grid: image (or group, where there is more than one), block of rows, block of channels.
+/// Buffers: `x`, weights, bias, for crossed products the output channels' terms, the epilogue's operands, `y`, and for
+/// crossed products scratch, which a grid point copies its pixels to. Grid: image (or group, where there is more than one), block of rows, block of channels.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ConvKernel {
     /// `[n, c, h, w]`, with a border of zeros at least as wide as the padding.
@@ -37,6 +39,8 @@ pub struct ConvKernel {
     pub weight_type: WeightType,
     pub epilogue: FusedEpilogue,
     pub tile: Tile,
+    /// Crossed for 1×1 kernels of one group and `f32` weights, whose input's channels are contiguous.
+    pub arithmetic: Arithmetic,
     pub blocking: Blocking,
     pub order: Order,
 }
@@ -56,6 +60,13 @@ impl ConvKernel {
             panel_width: self.tile.vectors * lanes,
             weight_type: self.weight_type,
         }
+    }
+
+    /// The pixels of a grid point, as crossed products read them.
+    fn scaled(&self) -> View {
+        let (pixels, width) = (self.blocking.pixels, self.y.dims[3]);
+        let [rows, columns] = if self.y.dims[2] > 1 { [pixels, width] } else { [1, pixels] };
+        Operand::view(self.x.dims[1], rows, columns)
     }
 
     /// Multiply-adds of the whole layer.
@@ -95,9 +106,10 @@ impl Family for ConvKernel {
     fn name(&self) -> String {
         let Tile { rows, columns, vectors } = self.tile;
         format!(
-            "conv_{}{}{}_t{rows}x{columns}x{vectors}_b{}x{}{}{}",
+            "conv_{}{}{}{}_t{rows}x{columns}x{vectors}_b{}x{}{}{}",
             geometry(&self.x, &self.y, self.kernel, &self.window, self.groups),
             self.weight_type.suffix(),
+            self.arithmetic.suffix(),
             self.epilogue.suffix(),
             self.blocking.pixels,
             self.blocking.channels,
@@ -112,8 +124,16 @@ impl Family for ConvKernel {
         let x = k.buffer("x", Access::Read, self.x.end() + border_after(&self.x, &self.window));
         let weights = k.buffer("weights", Access::Read, filter.elements());
         let bias = k.buffer("bias", Access::Read, filter.bias_elements());
+        let is_crossed = self.arithmetic == Arithmetic::Crossed;
+        let plane = filter.bias_elements();
+        let terms = is_crossed.then(|| k.buffer("terms", Access::Read, 2 * plane));
         let epilogue = self.epilogue.declare(&mut k);
         let y = k.buffer("y", Access::Write, self.y.end());
+        let operand = is_crossed.then(|| {
+            let view = self.scaled();
+            let scratch = k.buffer("scratch", Access::Scratch, Operand::elements(&view));
+            Operand::new(view, scratch)
+        });
         let [images, _, height, width] = self.y.dims[..] else { unreachable!("rank 4") };
         let along_rows = height > 1;
         let extent = self.block_extent();
@@ -127,13 +147,20 @@ impl Family for ConvKernel {
             let start = Affine::default().along(block, pixels);
             next_input((&self.x, &x), &first.into(), (self.kernel, &self.window), axis, &start, pixels)
         });
+        // Scaled pixels lie side by side.
+        let unit = Window::default();
+        let (source, window) = match &operand {
+            Some(operand) => (operand.x(), &unit),
+            None => ((&self.x, x.clone()), &self.window),
+        };
         let product = Product {
-            x: (&self.x, x),
+            x: source,
             weights,
             filter,
             kernel: self.kernel,
-            window: &self.window,
+            window,
             tile: self.tile,
+            arithmetic: self.arithmetic,
             order: self.order,
             then: Then::NextPanel,
             next_input,
@@ -143,6 +170,14 @@ impl Family for ConvKernel {
             uneven(k, block, extent, self.blocking.pixels, |k, pixels| {
                 let start = Affine::default().along(block, self.blocking.pixels);
                 let origin = if along_rows { [start, Affine::default()] } else { [Affine::default(), start] };
+                let first_input = input_origin(&origin, &self.window);
+                if let Some(operand) = &operand {
+                    let [_, _, row, column] = self.x.strides[..] else { unreachable!("rank 4") };
+                    let at = [image.clone(), Affine::default(), first_input[0].clone(), first_input[1].clone()];
+                    let Window { stride, .. } = self.window;
+                    let strides = [stride[0] * row, stride[1] * column];
+                    operand.take(k, &self.x.at(&x, &at), strides, size(pixels));
+                }
                 uneven(k, channel_block, filter.outputs, self.blocking.channels, |k, channels| {
                     let layer = Layer {
                         bias: bias.at(&group, filter.panels() * filter.panel_width),
@@ -153,14 +188,20 @@ impl Family for ConvKernel {
                         origin: origin.clone(),
                     };
                     let region = Region {
-                        image: image.clone(),
+                        image: if is_crossed { Affine::default() } else { image.clone() },
                         group: group.clone(),
-                        origin: input_origin(&origin, &self.window),
+                        origin: if is_crossed { Default::default() } else { first_input.clone() },
                         size: size(pixels),
                         first_channel: Affine::default().along(channel_block, self.blocking.channels),
                         channels,
                     };
-                    product.region(k, &region, &layer);
+                    match (&operand, &terms) {
+                        (Some(operand), Some(terms)) => {
+                            let terms = terms.clone();
+                            product.region(k, &region, &Rescaled { layer, operand, terms, plane });
+                        }
+                        _ => product.region(k, &region, &layer),
+                    }
                 });
             });
         };

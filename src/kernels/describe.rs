@@ -1,5 +1,6 @@
 //! What tables say of a kernel beside its name.
 
+use super::crossed::Arithmetic;
 use super::product::Tile;
 use super::{ElementFunction, KernelSpec};
 
@@ -9,6 +10,7 @@ impl KernelSpec {
         match self {
             KernelSpec::BatchNorm(_) => "batch norm",
             KernelSpec::Chain(_) => "depthwise+pointwise",
+            KernelSpec::Conv(kernel) if kernel.arithmetic == Arithmetic::Crossed => "crossed",
             KernelSpec::Conv(_) => "direct",
             KernelSpec::Depthwise(_) => "depthwise",
             KernelSpec::Elementwise(kernel) if kernel.function == ElementFunction::Copy => "copy",

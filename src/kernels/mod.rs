@@ -8,6 +8,7 @@
 pub mod batch_norm;
 pub mod chain;
 pub mod conv;
+pub mod crossed;
 pub mod depthwise;
 mod describe;
 pub mod elementwise;

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::crossed::{Arithmetic, quarter};
 use super::epilogue::EpilogueBuffers;
 use super::view::{CACHE_LINE, View};
 use crate::codegen::clif;
@@ -192,6 +193,7 @@ pub(super) struct Product<'a> {
     pub kernel: [usize; 2],
     pub window: &'a Window,
     pub tile: Tile,
+    pub arithmetic: Arithmetic,
     pub order: Order,
     /// What follows once all pixels have passed the group's weights.
     pub then: Then,
@@ -403,6 +405,10 @@ impl Product<'_> {
             let x = x.along(ky, dilation[0] * row_stride);
             let weights = weights.along(ky, kw * channels * row);
             let ahead = ahead.along(ky, kw * channels);
+            if self.arithmetic == Arithmetic::Crossed {
+                assert_eq!([kh, taps], [1, 1], "crossed products are those of one run of channels");
+                return self.cross(k, (&x, &weights), &ahead, run, &displacements, accumulators);
+            }
             let unroll = unroll(k.lanes());
             if taps * run <= MAX_UNROLLED && unroll > 1 {
                 for at in 0..taps * run {
@@ -432,6 +438,49 @@ impl Product<'_> {
                 }
             });
         });
+    }
+
+    /// Accumulates over one run of channels, quarter beside quarter: of each four channels, two crosswise.
+    fn cross(
+        &self,
+        k: &mut Builder,
+        (x, weights): (&Address, &Address),
+        ahead: &Ahead,
+        run: usize,
+        displacements: &[usize],
+        accumulators: &[Vec<Reg>],
+    ) {
+        let (lanes, row, stride) = (k.lanes(), self.filter.row_elements(), self.x.0.strides[1]);
+        let quarter = quarter(run);
+        k.repeat(quarter, |k, step| {
+            let x = x.along(step, stride);
+            let weights = weights.along(step, row);
+            ahead.along(step, 4).prefetch(k, 4);
+            let element = |k: &mut Builder, part: usize, displacement: usize| {
+                k.broadcast(x.plus(part * quarter * stride + displacement))
+            };
+            for v in 0..accumulators[0].len() {
+                let weight =
+                    |k: &mut Builder, part: usize| k.load(weights.plus(part * quarter * row + v * lanes));
+                let [first, second] = [0, 1].map(|part| weight(k, part));
+                for (&displacement, registers) in displacements.iter().zip(accumulators) {
+                    let [x0, x1] = [0, 1].map(|part| element(k, part, displacement));
+                    let (left, right) = (k.add(x0, second), k.add(x1, first));
+                    k.accumulate(registers[v], left, right);
+                }
+                let [third, fourth] = [2, 3].map(|part| weight(k, part));
+                for (&displacement, registers) in displacements.iter().zip(accumulators) {
+                    for (part, weight) in [(2, third), (3, fourth)] {
+                        let x = element(k, part, displacement);
+                        k.accumulate(registers[v], x, weight);
+                    }
+                }
+            }
+        });
+        for channel in 4 * quarter..run {
+            let (x, weights) = (x.plus(channel * stride), weights.plus(channel * row));
+            self.multiply_add(k, &x, &weights, displacements, accumulators);
+        }
     }
 
     /// What a tile brings nearer: its share of the panel that is wanted once all pixels have passed this one, or

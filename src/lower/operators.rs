@@ -6,6 +6,7 @@ use super::{Binding, LowerError, Lowering, PackSource, Value, Work, run_time_wei
 use crate::graph::NodeId;
 use crate::kernels::chain::ChainKernel;
 use crate::kernels::conv::ConvKernel;
+use crate::kernels::crossed::Arithmetic;
 use crate::kernels::depthwise::DepthwiseKernel;
 use crate::kernels::elementwise::{ElementFunction, Elementwise};
 use crate::kernels::product::{PackedFilter, WeightType};
@@ -325,6 +326,7 @@ fn product(
         },
         epilogue,
         tile,
+        arithmetic: Arithmetic::Straight,
         blocking,
         order: tiles::choose_order(&shape),
     };
@@ -457,6 +459,7 @@ fn conv_chain(l: &mut Lowering, id: NodeId, chain: &ConvChain, own: &[NodeId]) {
         pointwise_epilogue,
         columns: tiles::depthwise_columns(width, kw, l.target),
         tile: tiles::choose_tile(if tiles::exceeds_cache(&whole) { &whole } else { &shape }, l.target),
+        arithmetic: Arithmetic::Straight,
         order: tiles::choose_order(&shape),
         rows,
         channels: outputs,

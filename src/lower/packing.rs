@@ -2,6 +2,7 @@
 
 use half::f16;
 
+use crate::kernels::crossed::quarter;
 use crate::kernels::polyphase::PhaseFilters;
 use crate::kernels::product::PackedFilter;
 use crate::kernels::winograd::{FilterTransform, Method};
@@ -25,6 +26,54 @@ pub fn pack_filter(weight: &[f32], taps: usize, packed: &PackedFilter, target: &
         }
     }
 }
+
+/// `[o][c]` to `[panel][c][panel_width]`, each output channel at the scale that [`scale`] says.
+pub fn pack_crossed(weight: &[f32], packed: &PackedFilter, target: &mut [f32]) {
+    let PackedFilter { reduction, panel_width, .. } = *packed;
+    pack_filter(weight, 1, packed, target);
+    let panels = target.chunks_exact_mut(reduction * panel_width);
+    for (filters, panel) in weight.chunks(panel_width * reduction).zip(panels) {
+        let mut scales = vec![1.0; panel_width];
+        for (scale, filter) in scales.iter_mut().zip(filters.chunks_exact(reduction)) {
+            *scale = self::scale(filter).0;
+        }
+        for row in panel.chunks_exact_mut(panel_width) {
+            row.iter_mut().zip(&scales).for_each(|(weight, scale)| *weight *= scale);
+        }
+    }
+}
+
+/// For each output channel of `[o][c]` the sum of products of weights that are taken crosswise, at [`scale`], then what
+/// undoes the scale: two arrays `[panel][panel_width]`.
+pub fn pack_crossed_terms(weight: &[f32], packed: &PackedFilter, target: &mut [f32]) {
+    let (sums, backs) = target.split_at_mut(packed.bias_elements());
+    let quarter = quarter(packed.reduction);
+    let filters = weight.chunks_exact(packed.reduction);
+    for (filter, (sum, back)) in filters.zip(sums.iter_mut().zip(backs)) {
+        let (scale, undone) = scale(filter);
+        let pairs = filter[..quarter].iter().zip(&filter[quarter..]);
+        let products = pairs.map(|(&a, &b)| f64::from(a * scale) * f64::from(b * scale));
+        (*sum, *back) = (products.sum::<f64>() as f32, undone);
+    }
+}
+
+/// The power of two that brings the largest weight of a filter into `[1, 2)`, and its inverse: zero where all weights
+/// are as good as zero.
+fn scale(filter: &[f32]) -> (f32, f32) {
+    let greatest = filter.iter().fold(0.0f32, |greatest, weight| greatest.max(weight.abs()));
+    if greatest < f32::MIN_POSITIVE {
+        return (1.0, 0.0);
+    }
+    // The exponent alone, within what has a normal inverse.
+    let exponent = (greatest.to_bits() >> MANTISSA_BITS).min(MOST_EXPONENT);
+    let back = f32::from_bits(exponent << MANTISSA_BITS);
+    (1.0 / back, back)
+}
+
+const MANTISSA_BITS: u32 = 23;
+
+/// The exponent's bits of `2^126`.
+const MOST_EXPONENT: u32 = 253;
 
 /// `[group][o][c][kh][kw]` to `[group][product][panel][c][panel_width]`, each filter `g` as `G g Gᵀ`.
 pub fn pack_winograd(weight: &[f32], method: Method, packed: &PackedFilter, target: &mut [f32]) {

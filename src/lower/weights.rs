@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use half::f16;
 
-use super::packing::{pack_filter, pack_halves, pack_phases, pack_winograd};
+use super::packing::{pack_crossed, pack_crossed_terms, pack_filter, pack_halves, pack_phases, pack_winograd};
 use crate::graph::{Graph, NodeId};
 use crate::kernels::polyphase::PhaseFilters;
 use crate::kernels::product::{PackedFilter, WeightType};
@@ -28,6 +28,17 @@ pub enum PackSource {
     Filter {
         weight: NodeId,
         taps: usize,
+        packed: PackedFilter,
+    },
+    /// `[o, c]` as panels, each output channel scaled by a power of two such that its largest weight lies in `[1, 2)`.
+    Crossed {
+        weight: NodeId,
+        packed: PackedFilter,
+    },
+    /// For each output channel of `[o, c]` what crossed products add to its sums and what brings them back to scale: two
+    /// arrays packed as a bias.
+    CrossedTerms {
+        weight: NodeId,
         packed: PackedFilter,
     },
     /// `[o, c, 3, 3]` transformed for Winograd's method: a group of panels for each product.
@@ -87,7 +98,10 @@ impl PackSource {
     /// Elements of the packed array.
     pub fn elements(&self, graph: &Graph) -> usize {
         match self {
-            PackSource::Filter { packed, .. } | PackSource::Winograd { packed, .. } => packed.elements(),
+            PackSource::Filter { packed, .. }
+            | PackSource::Crossed { packed, .. }
+            | PackSource::Winograd { packed, .. } => packed.elements(),
+            PackSource::CrossedTerms { packed, .. } => 2 * packed.bias_elements(),
             PackSource::Polyphase { filters, .. } => filters.elements(),
             PackSource::Bias { packed, .. } => packed.bias_elements(),
             PackSource::Depthwise { weight: node }
@@ -102,6 +116,8 @@ impl PackSource {
     pub fn nodes(&self) -> Vec<NodeId> {
         match *self {
             PackSource::Filter { weight: node, .. }
+            | PackSource::Crossed { weight: node, .. }
+            | PackSource::CrossedTerms { weight: node, .. }
             | PackSource::Winograd { weight: node, .. }
             | PackSource::Polyphase { weight: node, .. }
             | PackSource::Depthwise { weight: node }
@@ -138,6 +154,10 @@ impl PackSource {
                     pack_halves(&whole, target);
                 }
             },
+            PackSource::Crossed { weight, packed } => pack_crossed(values[weight].data(), packed, target),
+            PackSource::CrossedTerms { weight, packed } => {
+                pack_crossed_terms(values[weight].data(), packed, target);
+            }
             PackSource::Winograd { weight, method, packed } => {
                 pack_winograd(values[weight].data(), *method, packed, target)
             }

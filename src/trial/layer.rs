@@ -3,8 +3,10 @@
 use crate::graph::{Graph, NodeId};
 use crate::kernels::chain::ChainKernel;
 use crate::kernels::conv::ConvKernel;
+use crate::kernels::crossed::Arithmetic;
 use crate::kernels::depthwise::DepthwiseKernel;
 use crate::kernels::polyphase::PolyphaseKernel;
+use crate::kernels::product::PackedFilter;
 use crate::kernels::winograd::WinogradKernel;
 use crate::kernels::{
     BatchNormKernel, ElementFunction, Elementwise, Family, Fill, FusedEpilogue, FusedStep, KernelSpec, View,
@@ -118,6 +120,27 @@ impl Layer {
         Ok([weight, bias])
     }
 
+    /// The packed weights, bias and, for crossed products, terms of a matrix product.
+    fn packed_filter(
+        &mut self,
+        weight: NodeId,
+        taps: usize,
+        bias: NodeId,
+        packed: PackedFilter,
+        arithmetic: Arithmetic,
+    ) {
+        let bias = PackSource::Bias { bias: Some(bias), packed };
+        let sources = match arithmetic {
+            Arithmetic::Straight => vec![PackSource::Filter { weight, taps, packed }, bias],
+            Arithmetic::Crossed => vec![
+                PackSource::Crossed { weight, packed },
+                bias,
+                PackSource::CrossedTerms { weight, packed },
+            ],
+        };
+        self.buffers.extend(sources.into_iter().map(Buffer::Packed));
+    }
+
     fn plain(&mut self, node: NodeId) {
         self.buffers.push(Buffer::Packed(PackSource::Plain { node }));
     }
@@ -181,8 +204,7 @@ impl Layer {
         let x = self.input("x", &kernel.x)?;
         let [weight, bias] = self.filter("", [kernel.y.dims[1], kernel.x.dims[1] / groups, kh, kw])?;
         let packed = kernel.packed_filter(lanes);
-        self.buffers.push(Buffer::Packed(PackSource::Filter { weight, taps: kh * kw, packed }));
-        self.buffers.push(Buffer::Packed(PackSource::Bias { bias: Some(bias), packed }));
+        self.packed_filter(weight, kh * kw, bias, packed, kernel.arithmetic);
         self.finish(Conv { window, groups }, vec![x, weight, bias], &kernel.epilogue, &kernel.y)
     }
 
@@ -225,8 +247,7 @@ impl Layer {
         self.buffers.push(Buffer::Packed(PackSource::Depthwise { weight: w1 }));
         self.plain(b1);
         let packed = kernel.packed_filter(lanes);
-        self.buffers.push(Buffer::Packed(PackSource::Filter { weight: w2, taps: 1, packed }));
-        self.buffers.push(Buffer::Packed(PackSource::Bias { bias: Some(b2), packed }));
+        self.packed_filter(w2, 1, b2, packed, kernel.arithmetic);
         let (first, first_operands) = self.epilogue("inner", &kernel.depthwise_epilogue)?;
         let (second, second_operands) = self.epilogue("outer", &kernel.pointwise_epilogue)?;
         let stage = |name: &str, window, groups, epilogue| ConvStage {

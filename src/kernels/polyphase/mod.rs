@@ -10,6 +10,7 @@ mod filtering;
 pub use filtering::Filtering;
 
 use super::Family;
+use super::crossed::Arithmetic;
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
 use super::product::{
     Element, Ends, Order, PackedFilter, Product, Region, Then, Tile, WeightType, stretches, sum, uneven,
@@ -362,6 +363,7 @@ impl Stages<'_> {
                 kernel: [phases, width],
                 window: &window,
                 tile,
+                arithmetic: Arithmetic::Straight,
                 order,
                 then: Then::NextGroup,
                 next_input: None,

@@ -7,6 +7,7 @@ use super::parts::{
 };
 use crate::kernels::chain::ChainKernel;
 use crate::kernels::conv::{Blocking, ConvKernel};
+use crate::kernels::crossed::Arithmetic;
 use crate::kernels::depthwise::DepthwiseKernel;
 use crate::kernels::polyphase::{Filtering, PolyphaseKernel};
 use crate::kernels::product::{Order, WeightType};
@@ -62,6 +63,8 @@ pub fn kernel(c: &mut Cursor) -> Parsed {
 fn conv(c: &mut Cursor) -> Parsed {
     let shape = geometry(c)?;
     let weight_type = if c.eat("_f16") { WeightType::F16 } else { WeightType::F32 };
+    let crossed = c.place();
+    let arithmetic = arithmetic(c);
     let epilogue = epilogue(c, &shape.y)?;
     tile_mark(c, "the register tile")?;
     let tile = tile(c, true)?;
@@ -70,6 +73,16 @@ fn conv(c: &mut Cursor) -> Parsed {
         Blocking { pixels: block(c, "_b", "pixels of a block")?, channels: block(c, "x", "its channels")? };
     let order = order(c);
     let [x, y] = views(c, [&shape.x, &shape.y])?;
+    if arithmetic == Arithmetic::Crossed
+        && (shape.kernel != [1, 1]
+            || shape.groups > 1
+            || shape.window.padding != [0; 4]
+            || weight_type != WeightType::F32
+            || !x.is_contiguous_along(1))
+    {
+        let expected = "a 1×1 convolution of one group without padding, with f32 weights and contiguous channels,";
+        return Err(c.blame(crossed, expected.to_owned()));
+    }
     let kernel = ConvKernel {
         x,
         y,
@@ -79,6 +92,7 @@ fn conv(c: &mut Cursor) -> Parsed {
         weight_type,
         epilogue,
         tile,
+        arithmetic,
         blocking,
         order,
     };
@@ -87,6 +101,10 @@ fn conv(c: &mut Cursor) -> Parsed {
         return Err(c.blame(place, format!("a block of at most {most}")));
     }
     Ok(KernelSpec::Conv(kernel))
+}
+
+fn arithmetic(c: &mut Cursor) -> Arithmetic {
+    if c.eat("_crossed") { Arithmetic::Crossed } else { Arithmetic::Straight }
 }
 
 /// How many rows, of outputs or of tiles of them, a block has, of `all` that there are.
@@ -175,6 +193,7 @@ fn chain(c: &mut Cursor) -> Parsed {
     let [n, _, h, w] = shape.y;
     let depthwise_epilogue = epilogue(c, &[n, shape.x[1], h, w])?;
     c.expect("_pw", "where the pointwise half's epilogue begins")?;
+    let arithmetic = arithmetic(c);
     let pointwise_epilogue = epilogue(c, &shape.y)?;
     tile_mark(c, "neighbouring depthwise pixels")?;
     let columns = pixels(c)?;
@@ -193,6 +212,7 @@ fn chain(c: &mut Cursor) -> Parsed {
         pointwise_epilogue,
         columns,
         tile,
+        arithmetic,
         order,
         rows,
         channels,

@@ -15,6 +15,7 @@ pub use transform::{FilterTransform, Method, Transform};
 use serde::{Deserialize, Serialize};
 
 use super::Family;
+use super::crossed::Arithmetic;
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
 use super::product::{
     Element, Ends, Order, PackedFilter, Product, Region, Then, Tile, WeightType, stretches, sum, uneven,
@@ -306,6 +307,7 @@ impl Stages<'_> {
             kernel: [1, 1],
             window: &window,
             tile,
+            arithmetic: Arithmetic::Straight,
             order,
             then: Then::NextGroup,
             next_input: None,
