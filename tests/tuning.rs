@@ -21,7 +21,7 @@ use kiln::weights::{self, random_inputs};
 fn candidates(graph: &Graph, options: &CompileOptions) -> BTreeMap<String, Vec<Choice>> {
     let compiled = compile(graph, options).expect("the graph compiles");
     let plan = compiled.plan();
-    let of = |spec| Some((lower::problem(spec)?, lower::candidates(spec, plan.target, options.winograd)));
+    let of = |spec| Some((lower::problem(spec)?, lower::candidates(spec, options.lowering(plan.target))));
     plan.kernels.iter().filter_map(of).collect()
 }
 

@@ -12,6 +12,7 @@ use super::progress::Progress;
 use super::text::{count, table, time};
 use crate::io::AtomicFile;
 use crate::kernels::product::Order;
+use crate::kernels::crossed::Arithmetic;
 use crate::kernels::winograd::Filters;
 use crate::lower::Choice;
 use crate::machine::cpu_name;
@@ -97,8 +98,12 @@ fn words(choice: &Choice) -> String {
         Order::Panels => "",
     };
     match choice {
-        Choice::Direct { tile, blocking, order: o } => format!(
-            "direct {}x{}x{}, blocks {}x{}{}",
+        Choice::Direct { tile, arithmetic, blocking, order: o } => format!(
+            "{} {}x{}x{}, blocks {}x{}{}",
+            match arithmetic {
+                Arithmetic::Straight => "direct",
+                Arithmetic::Crossed => "crossed",
+            },
             tile.rows,
             tile.columns,
             tile.vectors,
@@ -122,11 +127,15 @@ fn words(choice: &Choice) -> String {
             tile.rows, tile.columns, tile.vectors
         ),
         Choice::Depthwise { columns, rows } => format!("depthwise {columns}, blocks of {rows} rows"),
-        Choice::Fused { columns, tile, order: o, rows } => format!(
-            "fused {columns}+{}x{}x{}, blocks of {rows} rows{}",
+        Choice::Fused { columns, tile, arithmetic, order: o, rows } => format!(
+            "fused {columns}+{}x{}x{}{}, blocks of {rows} rows{}",
             tile.rows,
             tile.columns,
             tile.vectors,
+            match arithmetic {
+                Arithmetic::Straight => "",
+                Arithmetic::Crossed => " crossed",
+            },
             order(o)
         ),
         Choice::Separate => "two kernels".to_owned(),

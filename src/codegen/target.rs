@@ -80,11 +80,34 @@ impl InstructionSet {
         }
     }
 
+    /// Whether this CPU adds vectors on other units than it multiplies them on, and can keep both busy: AMD's family 25
+    /// (Zen 3 and Zen 4). Additions then cost nothing beside multiply-adds, as long as they are no more than two to three.
+    pub fn adds_beside_multiplying(self) -> bool {
+        self != InstructionSet::Baseline && self.is_available() && is_family_25()
+    }
+
     /// The widest that this CPU can run.
     pub fn detect() -> Self {
         let available = InstructionSet::ALL.into_iter().filter(|isa| isa.is_available());
         available.max().expect("the baseline is always available")
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn is_family_25() -> bool {
+    use std::arch::x86_64::__cpuid;
+    let vendor = __cpuid(0);
+    if [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() != b"AuthenticAMD" {
+        return false;
+    }
+    let signature = __cpuid(1).eax;
+    let (base, extended) = (signature >> 8 & 0xf, signature >> 20 & 0xff);
+    base + extended == 25
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn is_family_25() -> bool {
+    false
 }
 
 impl fmt::Display for InstructionSet {

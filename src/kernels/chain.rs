@@ -129,7 +129,7 @@ impl Family for ChainKernel {
             tile: self.tile,
             arithmetic: self.arithmetic,
             order: self.order,
-            then: Then::Done,
+            then: Then::NextPanel,
             next_input: Some(next_input),
         };
         let zero = Affine::default;

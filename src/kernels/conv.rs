@@ -39,13 +39,22 @@ pub struct ConvKernel {
     pub weight_type: WeightType,
     pub epilogue: FusedEpilogue,
     pub tile: Tile,
-    /// Crossed for 1×1 kernels of one group and `f32` weights, whose input's channels are contiguous.
+    /// Crossed only where [`ConvKernel::may_cross`] says so.
     pub arithmetic: Arithmetic,
     pub blocking: Blocking,
     pub order: Order,
 }
 
 impl ConvKernel {
+    /// Whether its products can be crossed: those of one run of contiguous channels.
+    pub fn may_cross(&self) -> bool {
+        self.kernel == [1, 1]
+            && self.window.padding == [0; 4]
+            && self.groups == 1
+            && self.weight_type == WeightType::F32
+            && self.x.is_contiguous_along(1)
+    }
+
     /// What [`Blocking::pixels`] cuts up: rows, or the pixels of the only one.
     pub fn block_extent(&self) -> usize {
         let [.., height, width] = self.y.dims[..] else { unreachable!("rank 4") };

@@ -204,8 +204,6 @@ pub(super) struct Product<'a> {
 /// What follows a product in its kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Then {
-    /// Nothing that reads weights which have not just been read.
-    Done,
     /// The same with other weights: those of the next group.
     NextGroup,
     /// Weights are read once in all: panel after panel.
@@ -494,7 +492,7 @@ impl Product<'_> {
             _ if tiles == 1 => 0,
             (Order::Panels, Then::NextPanel | Then::NextGroup) => panel,
             (Order::Pixels, Then::NextGroup) => self.filter.panels() * panel,
-            (_, Then::Done) | (Order::Pixels, Then::NextPanel) => 0,
+            (Order::Pixels, Then::NextPanel) => 0,
         };
         if distance == 0 || self.filter.elements() <= RESIDENT_WEIGHTS {
             return self.input_ahead(k, place, tiles, weights);

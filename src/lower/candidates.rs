@@ -1,11 +1,15 @@
 //! The ways of computing a problem that are worth measuring: what the cost model ranks best, and its neighbours.
 
+use super::LowerOptions;
+use super::crossed;
 use super::operators::implicit_product;
 use super::polyphase::{self, PolyphasePlan};
 use super::tiles::{self, Product, WinogradPlan};
 use super::tuning::{Choice, choice};
 use crate::codegen::target::InstructionSet;
+use crate::kernels::chain::ChainKernel;
 use crate::kernels::conv::{Blocking, ConvKernel};
+use crate::kernels::crossed::Arithmetic;
 use crate::kernels::polyphase::Filtering;
 use crate::kernels::product::{Order, Tile};
 use crate::kernels::winograd::Method;
@@ -18,10 +22,11 @@ const TILES: usize = 4;
 /// Ways of minimal filtering that are tried for a problem.
 const FILTERINGS: usize = 3;
 
-/// Other ways of computing what a kernel computes, most promising first; `winograd` allows Winograd's method.
-pub fn candidates(spec: &KernelSpec, target: InstructionSet, winograd: bool) -> Vec<Choice> {
+/// Other ways of computing what a kernel computes, most promising first, as far as the options allow.
+pub fn candidates(spec: &KernelSpec, options: LowerOptions) -> Vec<Choice> {
+    let LowerOptions { target, crossed, .. } = options;
     let mut found = match spec {
-        KernelSpec::Conv(kernel) => conv(kernel, target, winograd),
+        KernelSpec::Conv(kernel) => conv(kernel, options),
         KernelSpec::Winograd(kernel) => {
             let (x, y, window) = (&kernel.x, &kernel.y, &kernel.window);
             let product = product(x, y, kernel.method.kernel(), window, kernel.groups);
@@ -57,9 +62,20 @@ pub fn candidates(spec: &KernelSpec, target: InstructionSet, winograd: bool) -> 
         KernelSpec::Chain(kernel) => {
             let window = Window::default();
             let [_, outputs, height, width] = kernel.y.dims[..] else { unreachable!("rank 4") };
-            let of = |rows| implicit_product([rows, width], outputs, kernel.x.dims[1], [1, 1], &window);
-            let fused = |columns, tile, order, rows| Choice::Fused { columns, tile, order, rows };
+            let arithmetic = kernel.arithmetic;
+            let of = |rows| Product {
+                arithmetic,
+                ..implicit_product([rows, width], outputs, kernel.x.dims[1], [1, 1], &window)
+            };
+            let fused =
+                |columns, tile, order, rows| Choice::Fused { columns, tile, arithmetic, order, rows };
             let mut found = vec![Choice::Separate];
+            if crossed {
+                let other = Product { arithmetic: other_arithmetic(arithmetic), ..of(kernel.rows) };
+                let ChainKernel { columns, order, rows, .. } = *kernel;
+                let tile = tiles::choose_tile(&other, target);
+                found.push(Choice::Fused { columns, tile, arithmetic: other.arithmetic, order, rows });
+            }
             for rows in around(kernel.rows, height) {
                 let tile = tiles::choose_tile(&of(rows), target);
                 found.push(fused(kernel.columns, tile, kernel.order, rows));
@@ -106,17 +122,34 @@ fn other(order: Order) -> Order {
     }
 }
 
-/// A tile with the blocking and order that the model gives it.
-fn direct(product: &Product, tile: Tile, target: InstructionSet, images: usize) -> Choice {
-    let blocking = tiles::choose_blocking(product, tile, target, images, 1);
-    Choice::Direct { tile, blocking, order: tiles::choose_order(product) }
+fn other_arithmetic(arithmetic: Arithmetic) -> Arithmetic {
+    match arithmetic {
+        Arithmetic::Straight => Arithmetic::Crossed,
+        Arithmetic::Crossed => Arithmetic::Straight,
+    }
 }
 
-fn conv(kernel: &ConvKernel, target: InstructionSet, winograd: bool) -> Vec<Choice> {
-    let ConvKernel { x, y, window, groups, tile, blocking, order, .. } = kernel;
+/// A tile with the blocking and order that the model gives it.
+fn direct(product: &Product, tile: Tile, target: InstructionSet, images: usize) -> Choice {
+    let blocking = match product.arithmetic {
+        Arithmetic::Straight => tiles::choose_blocking(product, tile, target, images, 1),
+        Arithmetic::Crossed => crossed::choose_blocking(product, tile, target, images, 1),
+    };
+    let (arithmetic, order) = (product.arithmetic, tiles::choose_order(product));
+    Choice::Direct { tile, arithmetic, blocking, order }
+}
+
+fn conv(kernel: &ConvKernel, options: LowerOptions) -> Vec<Choice> {
+    let LowerOptions { target, winograd, crossed, .. } = options;
+    let ConvKernel { x, y, window, groups, tile, arithmetic, blocking, order, .. } = kernel;
     let images = images(y, *groups);
     let product = product(x, y, kernel.kernel, window, *groups);
+    let product = Product { arithmetic: *arithmetic, ..product };
     let mut found = Vec::new();
+    if crossed && kernel.may_cross() {
+        let other = Product { arithmetic: other_arithmetic(*arithmetic), ..product };
+        found.push(direct(&other, tiles::choose_tile(&other, target), target, images));
+    }
     if winograd && window.stride == [1, 1] && window.dilation == [1, 1] {
         // As the model cuts it: each method, and the one that transforms filters in registers.
         let plans = Method::all(kernel.kernel).len() + 1;
@@ -128,7 +161,8 @@ fn conv(kernel: &ConvKernel, target: InstructionSet, winograd: bool) -> Vec<Choi
     }
     let best = tiles::best_tiles(&product, target, TILES);
     found.extend(best.into_iter().map(|tile| direct(&product, tile, target, images)));
-    let with = |blocking, order| Choice::Direct { tile: *tile, blocking, order };
+    let with =
+        |blocking, order| Choice::Direct { tile: *tile, arithmetic: *arithmetic, blocking, order };
     found.push(with(*blocking, other(*order)));
     let extent = if product.rows > 1 { product.rows } else { product.columns };
     for pixels in around(blocking.pixels, extent) {

@@ -6,6 +6,7 @@
 mod arena;
 mod candidates;
 mod concat;
+mod crossed;
 pub mod gpu;
 mod layout;
 mod operators;
@@ -136,6 +137,9 @@ pub struct LowerOptions<'a> {
     /// Whether convolutions may be computed by Winograd's method or minimal filtering, which round differently from direct
     /// convolution.
     pub winograd: bool,
+    /// Whether matrix products may be crossed, which rounds differently too: worth it on cores that add on units of their
+    /// own.
+    pub crossed: bool,
     /// How the weights of those convolutions and dense layers are stored whose speed they decide.
     pub weight_type: WeightType,
     /// How many threads a kernel's grid is to be cut up for. What is computed does not depend on it.
@@ -153,6 +157,7 @@ pub fn lower(graph: &Graph, options: LowerOptions) -> Result<Plan, LowerError> {
         graph,
         target,
         weight_type: options.weight_type,
+        crossed: options.crossed,
         threads: options.threads.max(1),
         tuning: options.tuning,
         layout: &layout,
@@ -206,6 +211,7 @@ struct Lowering<'a> {
     graph: &'a Graph,
     target: InstructionSet,
     weight_type: WeightType,
+    crossed: bool,
     threads: usize,
     tuning: &'a Tuning,
     layout: &'a layout::Layout,

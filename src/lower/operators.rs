@@ -1,5 +1,6 @@
 //! What each operator becomes: the choice of kernel, and the views and weights it is given.
 
+use super::crossed;
 use super::rearrange;
 use super::tiles::{self, Product};
 use super::{Binding, LowerError, Lowering, PackSource, Value, Work, run_time_weights};
@@ -288,6 +289,7 @@ pub(super) fn implicit_product(
         outputs,
         reduction: kernel[0] * kernel[1] * channels,
         input_per_pixel: channels * window.stride[0] * window.stride[1],
+        arithmetic: Arithmetic::Straight,
     }
 }
 
@@ -330,30 +332,68 @@ fn product(
         blocking,
         order: tiles::choose_order(&shape),
     };
-    let kernel = l.tuning.conv(kernel, l.target, l.threads);
-    let packed = kernel.packed_filter(l.lanes());
-    let (weights, bias) = pack_filter(l, id, &filter, packed);
-    let work = Work {
-        multiply_adds: kernel.multiply_adds(),
-        activation_bytes,
-        weight_bytes: (packed.elements() + packed.bias_elements()) as u64 * ELEMENT,
+    let may_cross = l.crossed
+        && kernel.may_cross()
+        && l.layout.is_constant(filter.weight)
+        && !tiles::weights_bind(&shape);
+    let kernel = match may_cross.then(|| crossed::crossed(&shape, l.target)).flatten() {
+        Some(shape) => {
+            let tile = tiles::choose_tile(&shape, l.target);
+            let blocking = crossed::choose_blocking(&shape, tile, l.target, copies, l.threads);
+            ConvKernel { tile, arithmetic: shape.arithmetic, blocking, ..kernel }
+        }
+        None => kernel,
     };
-    let bindings =
-        [x.binding, weights, bias].into_iter().chain(bindings(&extra)).chain([y.binding]).collect();
+    let kernel = l.tuning.conv(kernel, may_cross, l.target, l.threads);
+    let packed = kernel.packed_filter(l.lanes());
+    let filter = pack_filter(l, id, &filter, packed, kernel.arithmetic);
+    let work = Work { multiply_adds: kernel.multiply_adds(), activation_bytes, weight_bytes: filter.bytes };
+    // A grid point's pixels.
+    let scratch = (kernel.arithmetic == Arithmetic::Crossed).then_some(Binding::Scratch);
+    let bindings = [x.binding]
+        .into_iter()
+        .chain(filter.bindings)
+        .chain(bindings(&extra))
+        .chain([y.binding])
+        .chain(scratch)
+        .collect();
     l.step(id, KernelSpec::Conv(kernel), bindings, work);
 }
 
-fn pack_filter(l: &mut Lowering, layer: NodeId, filter: &Filter, packed: PackedFilter) -> (Binding, Binding) {
+/// What a matrix product reads beside its input and its epilogue's operands.
+struct PackedProduct {
+    /// Weights, bias, and for crossed products the output channels' terms.
+    bindings: Vec<Binding>,
+    bytes: u64,
+}
+
+fn pack_filter(
+    l: &mut Lowering,
+    layer: NodeId,
+    filter: &Filter,
+    packed: PackedFilter,
+    arithmetic: Arithmetic,
+) -> PackedProduct {
     let taps = filter.kernel[0] * filter.kernel[1];
-    let weights = match l.layout.is_constant(filter.weight) {
-        true => l.pack(PackSource::Filter { weight: filter.weight, taps, packed }),
-        false => run_time_weights::filter(l, layer, filter, packed),
+    let weight = filter.weight;
+    let weights = match arithmetic {
+        Arithmetic::Crossed => l.pack(PackSource::Crossed { weight, packed }),
+        Arithmetic::Straight if l.layout.is_constant(weight) => {
+            l.pack(PackSource::Filter { weight, taps, packed })
+        }
+        Arithmetic::Straight => run_time_weights::filter(l, layer, filter, packed),
     };
     let bias = match filter.bias {
         Some(bias) if !l.layout.is_constant(bias) => run_time_weights::bias(l, layer, bias, packed),
         bias => l.pack(PackSource::Bias { bias, packed }),
     };
-    (weights, bias)
+    let mut bindings = vec![weights, bias];
+    let mut elements = packed.elements() + packed.bias_elements();
+    if arithmetic == Arithmetic::Crossed {
+        bindings.push(l.pack(PackSource::CrossedTerms { weight, packed }));
+        elements += 2 * packed.bias_elements();
+    }
+    PackedProduct { bindings, bytes: elements as u64 * ELEMENT }
 }
 
 /// Makes one row of all pixels of all images, where each of the views has them at even distances: a 1×1
@@ -446,8 +486,10 @@ fn conv_chain(l: &mut Lowering, id: NodeId, chain: &ConvChain, own: &[NodeId]) {
     let [_, _, kh, kw] = l.graph.shape(depthwise_weight).dims()[..] else { unreachable!("inferred") };
     let [images, outputs, height, width] = y.view.dims[..] else { unreachable!("rank 4") };
     let channels = x.view.dims[1];
-    let whole =
-        Product { rows: height, columns: width, outputs, reduction: channels, input_per_pixel: channels };
+    let whole = implicit_product([height, width], outputs, channels, [1, 1], &Window::default());
+    let may_cross = l.crossed && l.layout.is_constant(pointwise_weight);
+    let crossed = may_cross.then(|| crossed::crossed(&whole, l.target)).flatten();
+    let whole = crossed.unwrap_or(whole);
     let rows = tiles::chain_rows(&whole, width, height);
     let shape = Product { rows, ..whole };
     let kernel = ChainKernel {
@@ -459,7 +501,7 @@ fn conv_chain(l: &mut Lowering, id: NodeId, chain: &ConvChain, own: &[NodeId]) {
         pointwise_epilogue,
         columns: tiles::depthwise_columns(width, kw, l.target),
         tile: tiles::choose_tile(if tiles::exceeds_cache(&whole) { &whole } else { &shape }, l.target),
-        arithmetic: Arithmetic::Straight,
+        arithmetic: whole.arithmetic,
         order: tiles::choose_order(&shape),
         rows,
         channels: outputs,
@@ -468,22 +510,22 @@ fn conv_chain(l: &mut Lowering, id: NodeId, chain: &ConvChain, own: &[NodeId]) {
         tiles::chain_blocks(&whole, kernel.tile, rows, images, l.target, l.threads);
     let kernel = ChainKernel { rows, channels: channels_of_point, tile, ..kernel };
     let filter = Filter { weight: pointwise_weight, bias: pointwise_bias, kernel: [1, 1] };
-    let Some(kernel) = l.tuning.chain(kernel.clone(), l.target, l.threads) else {
+    let Some(kernel) = l.tuning.chain(kernel.clone(), may_cross, l.target, l.threads) else {
         let own: Vec<NodeId> = [own[0], depthwise_weight].into_iter().chain(depthwise_bias).collect();
         return separate(l, id, kernel, &own, filter, [x, y], [depthwise_extra, pointwise_extra]);
     };
     let packed = kernel.packed_filter(l.lanes());
     let depthwise = pack_depthwise(l, id, depthwise_weight, depthwise_bias);
-    let pointwise = pack_filter(l, id, &filter, packed);
+    let pointwise = pack_filter(l, id, &filter, packed, kernel.arithmetic);
     let extra: Vec<Value> = depthwise_extra.into_iter().chain(pointwise_extra).collect();
     let work = Work {
         multiply_adds: kernel.multiply_adds(),
         activation_bytes: l.bytes(&[&x, &y]) + l.bytes(&extra.iter().collect::<Vec<_>>()),
-        weight_bytes: (packed.elements() + packed.bias_elements() + channels * (kh * kw + 1)) as u64
-            * ELEMENT,
+        weight_bytes: pointwise.bytes + (channels * (kh * kw + 1)) as u64 * ELEMENT,
     };
-    let bindings = [x.binding, depthwise.0, depthwise.1, pointwise.0, pointwise.1]
+    let bindings = [x.binding, depthwise.0, depthwise.1]
         .into_iter()
+        .chain(pointwise.bindings)
         .chain(bindings(&extra))
         .chain([y.binding, Binding::Scratch])
         .collect();

@@ -3,6 +3,7 @@
 use super::sharing::{longest, share};
 use crate::codegen::target::InstructionSet;
 use crate::kernels::conv::Blocking;
+use crate::kernels::crossed::Arithmetic;
 use crate::kernels::product::{Order, RESIDENT_WEIGHTS, Tile};
 use crate::kernels::winograd::{Filters, Method};
 
@@ -16,6 +17,7 @@ pub struct Product {
     pub reduction: usize,
     /// Elements of the input that one output pixel adds to a block's footprint, about.
     pub input_per_pixel: usize,
+    pub arithmetic: Arithmetic,
 }
 
 /// Multiply-adds that one grid point should hold at least, so that handing it to a thread costs little: some 20 µs.
@@ -50,7 +52,7 @@ pub fn best_tiles(product: &Product, target: InstructionSet, count: usize) -> Ve
         for columns in 1..=product.columns.min(16) {
             for rows in 1..=product.rows.min(if columns == product.columns { 8 } else { 1 }) {
                 let tile = Tile { rows, columns, vectors };
-                if !fits(tile, target) {
+                if !fits(tile, product.arithmetic, target) {
                     continue;
                 }
                 let cycles = cycles(product, tile, target);
@@ -65,14 +67,19 @@ pub fn best_tiles(product: &Product, target: InstructionSet, count: usize) -> Ve
     best.into_iter().map(|(_, tile)| tile).collect()
 }
 
-/// Whether accumulators, a row of weights and the broadcast element fit the registers.
-pub fn fits(tile: Tile, target: InstructionSet) -> bool {
+/// Whether accumulators, weights and input elements of a step fit the registers: a row of weights and one element, or, for
+/// crossed products, two weights and two sums.
+pub fn fits(tile: Tile, arithmetic: Arithmetic, target: InstructionSet) -> bool {
     let Tile { rows, columns, vectors } = tile;
     if [rows, columns, vectors].iter().any(|extent| !(1..=64).contains(extent)) {
         return false;
     }
     let accumulators = tile.rows * tile.columns * tile.vectors;
-    accumulators <= target.accumulators() && accumulators + tile.vectors < target.registers()
+    let others = match arithmetic {
+        Arithmetic::Straight => tile.vectors + 1,
+        Arithmetic::Crossed => 4,
+    };
+    accumulators <= target.accumulators() && accumulators + others <= target.registers()
 }
 
 /// Cycles of the whole product by this tile.
@@ -95,8 +102,17 @@ pub fn cycles(product: &Product, tile: Tile, target: InstructionSet) -> f64 {
                 // elements two a cycle; a multiply-add's result after four cycles.
                 let per_cycle = if lanes == 16 { 1.0 } else { 2.0 };
                 let multiply = pixels * vectors / per_cycle;
-                let load = pixels / 2.0 + vectors / per_cycle;
-                let step = multiply.max(load).max(4.0) + 0.1 * load;
+                let step = match product.arithmetic {
+                    Arithmetic::Straight => {
+                        let load = pixels / 2.0 + vectors / per_cycle;
+                        multiply.max(load).max(4.0) + 0.1 * load
+                    }
+                    // Each element is broadcast for each vector.
+                    Arithmetic::Crossed => {
+                        let load = pixels * vectors / 2.0 + vectors / per_cycle;
+                        (CROSSED_SHARE * multiply).max(load).max(3.0) + 0.3
+                    }
+                };
                 let edges = 60.0 + pixels * vectors * 3.0;
                 total += tiles as f64 * (product.reduction as f64 * step + edges);
             }
@@ -105,6 +121,10 @@ pub fn cycles(product: &Product, tile: Tile, target: InstructionSet) -> f64 {
     // Lines that have left the second-level cache are fetched again for each panel.
     if exceeds_cache(product) && product.outputs > panel { REVISITED * total } else { total }
 }
+
+/// Cycles of crossed products for each of straight ones: three quarters of the multiply-adds, and what is lost where
+/// additions run beside them.
+const CROSSED_SHARE: f64 = 0.77;
 
 /// Whether input and output do not stay in the second-level cache.
 pub fn exceeds_cache(product: &Product) -> bool {
@@ -157,9 +177,10 @@ pub fn choose_blocking(
 pub const STREAMED_ELEMENTS: usize = 64 * 1024;
 
 /// How many rows of `width` pixels a fused pair computes at a time: what the first-level cache holds between the two
-/// halves.
+/// halves, or, where each block reads large weights again, a quarter of the second-level cache.
 pub fn chain_rows(product: &Product, width: usize, height: usize) -> usize {
-    rows_of(8 * 1024, product.reduction * width, height)
+    let is_large = product.outputs * product.reduction > RESIDENT_WEIGHTS;
+    rows_of(if is_large { BLOCK_ELEMENTS } else { 8 * 1024 }, product.reduction * width, height)
 }
 
 /// Rows and output channels of a fused pair's grid points, and the pointwise tile: at most `most` rows of all channels or,
@@ -272,6 +293,7 @@ pub fn winograd_plan(
         outputs: product.outputs,
         reduction: channels,
         input_per_pixel: channels,
+        arithmetic: Arithmetic::Straight,
     };
     let tile = choose_tile(&tiles, target);
     let blocks = tile_rows.div_ceil(rows) as f64;

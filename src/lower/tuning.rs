@@ -15,6 +15,7 @@ use crate::codegen::target::InstructionSet;
 use crate::graph::{Graph, NodeId};
 use crate::kernels::chain::ChainKernel;
 use crate::kernels::conv::{Blocking, ConvKernel, geometry};
+use crate::kernels::crossed::Arithmetic;
 use crate::kernels::depthwise::DepthwiseKernel;
 use crate::kernels::polyphase::{Filtering, PolyphaseKernel};
 use crate::kernels::product::{Order, Tile, WeightType};
@@ -27,7 +28,7 @@ use crate::ops::Conv;
 #[serde(tag = "algorithm", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Choice {
     /// An implicit matrix product.
-    Direct { tile: Tile, blocking: Blocking, order: Order },
+    Direct { tile: Tile, arithmetic: Arithmetic, blocking: Blocking, order: Order },
     /// Winograd's method: the products' tile, and rows of tiles of a block.
     Winograd { method: winograd::Method, filters: winograd::Filters, tile: Tile, rows: usize },
     /// Minimal filtering along rows: output rows of a tile, the products' tile, and rows of tiles of a block.
@@ -35,7 +36,7 @@ pub enum Choice {
     /// Neighbouring pixels computed together, and rows of a block.
     Depthwise { columns: usize, rows: usize },
     /// A pair as one kernel: neighbouring depthwise pixels, the pointwise tile and order, rows of a block.
-    Fused { columns: usize, tile: Tile, order: Order, rows: usize },
+    Fused { columns: usize, tile: Tile, arithmetic: Arithmetic, order: Order, rows: usize },
     /// A pair as two kernels.
     Separate,
 }
@@ -53,8 +54,8 @@ impl Choice {
     pub fn is_sane(&self, target: InstructionSet) -> bool {
         let columns_fit = |columns: usize| (1..=MOST_COLUMNS).contains(&columns);
         match *self {
-            Choice::Direct { tile, blocking, .. } => {
-                tiles::fits(tile, target) && blocking.pixels > 0 && blocking.channels > 0
+            Choice::Direct { tile, arithmetic, blocking, .. } => {
+                tiles::fits(tile, arithmetic, target) && blocking.pixels > 0 && blocking.channels > 0
             }
             Choice::Winograd { method, filters, tile, rows } => {
                 let depth_fits = match filters {
@@ -63,12 +64,12 @@ impl Choice {
                         depth > 0 && tiles::fits_with_filters(tile, method, target)
                     }
                 };
-                tile.rows == 1 && tiles::fits(tile, target) && rows > 0 && depth_fits
+                tile.rows == 1 && tiles::fits(tile, Arithmetic::Straight, target) && rows > 0 && depth_fits
             }
-            Choice::Polyphase { tile, rows, .. } => tiles::fits(tile, target) && rows > 0,
+            Choice::Polyphase { tile, rows, .. } => tiles::fits(tile, Arithmetic::Straight, target) && rows > 0,
             Choice::Depthwise { columns, rows } => columns_fit(columns) && rows > 0,
-            Choice::Fused { columns, tile, rows, .. } => {
-                columns_fit(columns) && tiles::fits(tile, target) && rows > 0
+            Choice::Fused { columns, tile, arithmetic, rows, .. } => {
+                columns_fit(columns) && tiles::fits(tile, arithmetic, target) && rows > 0
             }
             Choice::Separate => true,
         }
@@ -98,7 +99,8 @@ pub fn problem(spec: &KernelSpec) -> Option<String> {
 pub fn choice(spec: &KernelSpec) -> Option<Choice> {
     Some(match spec {
         KernelSpec::Conv(kernel) => {
-            Choice::Direct { tile: kernel.tile, blocking: kernel.blocking, order: kernel.order }
+            let ConvKernel { tile, arithmetic, blocking, order, .. } = *kernel;
+            Choice::Direct { tile, arithmetic, blocking, order }
         }
         KernelSpec::Winograd(kernel) => {
             let winograd::WinogradKernel { method, filters, tile, rows, .. } = *kernel;
@@ -112,6 +114,7 @@ pub fn choice(spec: &KernelSpec) -> Option<Choice> {
         KernelSpec::Chain(kernel) => Choice::Fused {
             columns: kernel.columns,
             tile: kernel.tile,
+            arithmetic: kernel.arithmetic,
             order: kernel.order,
             rows: kernel.rows,
         },
@@ -194,21 +197,29 @@ impl Tuning {
         }
     }
 
-    /// A convolution with the tile, blocks and order that were measured.
-    pub(super) fn conv(&self, kernel: ConvKernel, target: InstructionSet, threads: usize) -> ConvKernel {
+    /// A convolution with the tile, blocks and order that were measured; `may_cross` allows crossed products.
+    pub(super) fn conv(
+        &self,
+        kernel: ConvKernel,
+        may_cross: bool,
+        target: InstructionSet,
+        threads: usize,
+    ) -> ConvKernel {
         let (outputs, extent) = (kernel.y.dims[1] / kernel.groups, kernel.block_extent());
         let points =
             |blocking: &Blocking| extent.div_ceil(blocking.pixels) * outputs.div_ceil(blocking.channels);
         match self.get(|| conv_problem(&kernel), target) {
-            Some(Choice::Direct { tile, blocking, order })
-                if (blocking.channels.is_multiple_of(tile.vectors * target.lanes())
+            Some(Choice::Direct { tile, arithmetic, blocking, order })
+                if (arithmetic == Arithmetic::Straight || may_cross)
+                    && (blocking.channels.is_multiple_of(tile.vectors * target.lanes())
                     || blocking.channels >= outputs)
                     && busies(threads, points(&blocking), points(&kernel.blocking)) =>
             {
                 // A file may say any number.
                 let pixels = blocking.pixels.min(extent.next_multiple_of(tile.rows * tile.columns));
                 let channels = blocking.channels.min(outputs.next_multiple_of(tile.vectors * target.lanes()));
-                ConvKernel { tile, blocking: Blocking { pixels, channels }, order, ..kernel }
+                let blocking = Blocking { pixels, channels };
+                ConvKernel { tile, arithmetic, blocking, order, ..kernel }
             }
             _ => kernel,
         }
@@ -236,6 +247,7 @@ impl Tuning {
     pub(super) fn chain(
         &self,
         kernel: ChainKernel,
+        may_cross: bool,
         target: InstructionSet,
         threads: usize,
     ) -> Option<ChainKernel> {
@@ -245,11 +257,12 @@ impl Tuning {
         let own = longest(height, kernel.rows, images, threads).min(part * (images * height) as f64);
         match self.get(|| chain_problem(&kernel), target) {
             Some(Choice::Separate) => None,
-            Some(Choice::Fused { columns, tile, order, rows })
-                if longest(height, rows, images, threads) <= own * WORTHWHILE =>
+            Some(Choice::Fused { columns, tile, arithmetic, order, rows })
+                if (arithmetic == Arithmetic::Straight || may_cross)
+                    && longest(height, rows, images, threads) <= own * WORTHWHILE =>
             {
                 let rows = rows.min(height);
-                Some(ChainKernel { columns, tile, order, rows, channels: outputs, ..kernel })
+                Some(ChainKernel { columns, tile, arithmetic, order, rows, channels: outputs, ..kernel })
             }
             _ => Some(kernel),
         }

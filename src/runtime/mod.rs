@@ -36,7 +36,8 @@ pub struct CompileOptions {
     /// Stop rewriting after this many rewrites.
     pub stop_after: Option<usize>,
     pub isa: Isa,
-    /// Whether convolutions may be computed by Winograd's method or minimal filtering, where that is faster.
+    /// Whether convolutions may be computed by Winograd's method, minimal filtering or crossed products, where that is
+    /// faster.
     pub winograd: bool,
     /// How weights are stored where reading them takes the time, as in dense layers.
     pub weight_type: WeightType,
@@ -76,7 +77,8 @@ impl CompileOptions {
     /// What of it concerns lowering.
     pub fn lowering(&self, target: InstructionSet) -> LowerOptions<'_> {
         let CompileOptions { winograd, weight_type, threads, .. } = *self;
-        LowerOptions { target, winograd, weight_type, threads, tuning: &self.tuning }
+        let crossed = winograd && target.adds_beside_multiplying();
+        LowerOptions { target, winograd, crossed, weight_type, threads, tuning: &self.tuning }
     }
 }
 

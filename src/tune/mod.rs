@@ -147,7 +147,7 @@ fn sites(executable: &Executable, options: &CompileOptions) -> Vec<Site> {
         let spec = &plan.kernels[step.kernel];
         let (Some(name), Some(old)) = (lower::problem(spec), lower::choice(spec)) else { continue };
         let site = *known.entry(name.clone()).or_insert_with(|| {
-            let mut candidates = lower::candidates(spec, plan.target, options.winograd);
+            let mut candidates = lower::candidates(spec, options.lowering(plan.target));
             candidates.truncate(CANDIDATES);
             let problem = Problem {
                 name,

@@ -73,16 +73,6 @@ fn conv(c: &mut Cursor) -> Parsed {
         Blocking { pixels: block(c, "_b", "pixels of a block")?, channels: block(c, "x", "its channels")? };
     let order = order(c);
     let [x, y] = views(c, [&shape.x, &shape.y])?;
-    if arithmetic == Arithmetic::Crossed
-        && (shape.kernel != [1, 1]
-            || shape.groups > 1
-            || shape.window.padding != [0; 4]
-            || weight_type != WeightType::F32
-            || !x.is_contiguous_along(1))
-    {
-        let expected = "a 1×1 convolution of one group without padding, with f32 weights and contiguous channels,";
-        return Err(c.blame(crossed, expected.to_owned()));
-    }
     let kernel = ConvKernel {
         x,
         y,
@@ -96,6 +86,10 @@ fn conv(c: &mut Cursor) -> Parsed {
         blocking,
         order,
     };
+    if kernel.arithmetic == Arithmetic::Crossed && !kernel.may_cross() {
+        let expected = "a 1×1 convolution of one group without padding, with f32 weights and contiguous channels,";
+        return Err(c.blame(crossed, expected.to_owned()));
+    }
     let most = kernel.block_extent().next_multiple_of(tile.rows * tile.columns);
     if kernel.blocking.pixels > most {
         return Err(c.blame(place, format!("a block of at most {most}")));

@@ -1,0 +1,61 @@
+//! Which matrix products are crossed, and how their kernels are cut up.
+
+use super::sharing::share;
+use super::tiles::{self, Product};
+use crate::codegen::target::InstructionSet;
+use crate::kernels::conv::Blocking;
+use crate::kernels::crossed::Arithmetic;
+use crate::kernels::product::{RESIDENT_WEIGHTS, Tile};
+
+/// Cycles to bring a vector of a pixel's channels to scale.
+const SCALE_CYCLES: f64 = 5.0;
+
+/// Cycles to find a pixel's scale, beside those for its vectors.
+const PIXEL_CYCLES: f64 = 40.0;
+
+/// How much of the cycles of straight products crossed ones may take at most.
+const WORTHWHILE: f64 = 0.97;
+
+/// Elements of scaled pixels that a grid point keeps: of small weights, which stay in the second-level cache while tiles
+/// of pixels pass, as many as the first-level cache holds; of large ones, which each block of pixels reads again, half of
+/// the second-level cache.
+const SCALED_ELEMENTS: [usize; 2] = [8 * 1024, 128 * 1024];
+
+/// The same product, crossed, where the model of the core says that it takes less time.
+pub fn crossed(product: &Product, target: InstructionSet) -> Option<Product> {
+    let crossed = Product { arithmetic: Arithmetic::Crossed, ..*product };
+    let pixels = (product.rows * product.columns) as f64;
+    let vectors = product.reduction.div_ceil(target.lanes()) as f64;
+    let scaling = pixels * (vectors * SCALE_CYCLES + PIXEL_CYCLES);
+    let cycles = |product: &Product| tiles::cycles(product, tiles::choose_tile(product, target), target);
+    let pays = tiles::fits(Tile { rows: 1, columns: 1, vectors: 1 }, Arithmetic::Crossed, target)
+        && cycles(&crossed) + scaling <= WORTHWHILE * cycles(product);
+    pays.then_some(crossed)
+}
+
+/// Cuts a crossed product into grid points. Each scales its own pixels, so that only threads divide output channels.
+pub fn choose_blocking(
+    product: &Product,
+    tile: Tile,
+    target: InstructionSet,
+    images: usize,
+    threads: usize,
+) -> Blocking {
+    let panel = tile.vectors * target.lanes();
+    let (extent, unit, across) = if product.rows > 1 {
+        (product.rows, tile.rows, product.columns)
+    } else {
+        (product.columns, tile.columns, 1)
+    };
+    let is_large = product.outputs * product.reduction > RESIDENT_WEIGHTS;
+    let budget = SCALED_ELEMENTS[usize::from(is_large)];
+    let most = tiles::rows_of(budget, across * product.reduction, extent);
+    let outputs = product.outputs.next_multiple_of(panel);
+    if is_large && most == extent {
+        let panels = product.outputs.div_ceil(panel);
+        let channels = share(panels, panels, images, threads) * panel;
+        return Blocking { pixels: extent, channels: channels.min(outputs) };
+    }
+    let units = share(extent.div_ceil(unit), (most / unit).max(1), images, threads);
+    Blocking { pixels: units * unit, channels: product.outputs }
+}
