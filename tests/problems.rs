@@ -21,7 +21,9 @@ fn kernels(graph: &Graph, target: InstructionSet, fuse: bool) -> BTreeMap<String
     let (graph, _) = passes::run(graph.clone(), &options).expect("the passes run");
     let mut kernels = BTreeMap::new();
     for (winograd, weight_type) in [(true, WeightType::F16), (false, WeightType::F32)] {
-        let options = LowerOptions { target, winograd, weight_type, threads: 2, tuning: &Tuning::default() };
+        let tuning = &Tuning::default();
+        let crossed = winograd;
+        let options = LowerOptions { target, winograd, crossed, weight_type, threads: 2, tuning };
         let plan = lower::lower(&graph, options).expect("the graph is lowered");
         // What runs inside models only.
         let alone = |spec: &KernelSpec| {

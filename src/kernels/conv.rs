@@ -182,7 +182,8 @@ impl Family for ConvKernel {
                 let first_input = input_origin(&origin, &self.window);
                 if let Some(operand) = &operand {
                     let [_, _, row, column] = self.x.strides[..] else { unreachable!("rank 4") };
-                    let at = [image.clone(), Affine::default(), first_input[0].clone(), first_input[1].clone()];
+                    let at =
+                        [image.clone(), Affine::default(), first_input[0].clone(), first_input[1].clone()];
                     let Window { stride, .. } = self.window;
                     let strides = [stride[0] * row, stride[1] * column];
                     operand.take(k, &self.x.at(&x, &at), strides, size(pixels));

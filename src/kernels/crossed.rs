@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::product::{Element, Ends, Layer};
 use super::view::{CACHE_LINE, View};
-use crate::codegen::vector::{Address, Affine, Binary, Builder, Reg, Unary};
+use crate::codegen::vector::{Address, Affine, Binary, Builder, Reg, Unary, VectorStep};
 
 /// How the sums of a matrix product are computed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
@@ -108,13 +108,25 @@ impl Operand {
 
 /// Copies a pixel's channels to scale, then what its sums start from and what brings them back.
 fn scale_pixel(k: &mut Builder, channels: usize, from: &Address, to: &Address, pixel: &Address) {
-    let greatest = k.register();
-    k.assign_constant(greatest, 0.0);
-    k.vectors(channels, |k, step| {
-        let x = k.load_lanes(step.at(from), step.lanes);
-        let size = k.unary(Unary::Abs, x);
-        k.combine(Binary::Max, greatest, size);
+    let quarter = quarter(channels);
+    // The quarters side by side, then what is left over.
+    let vectors = |k: &mut Builder, body: &mut dyn FnMut(&mut Builder, &[usize], VectorStep)| {
+        k.vectors(quarter, |k, step| body(k, &[0, quarter, 2 * quarter, 3 * quarter], step));
+        k.vectors(channels - 4 * quarter, |k, step| body(k, &[4 * quarter], step));
+    };
+    let [even, odd] = [0, 1].map(|_| {
+        let greatest = k.register();
+        k.assign_constant(greatest, 0.0);
+        greatest
     });
+    vectors(k, &mut |k, starts, step| {
+        for (&start, greatest) in starts.iter().zip([even, odd].into_iter().cycle()) {
+            let x = k.load_lanes(step.at(&from.plus(start)), step.lanes);
+            let size = k.unary(Unary::Abs, x);
+            k.combine(Binary::Max, greatest, size);
+        }
+    });
+    let greatest = k.max(even, odd);
     let greatest = k.reduce(Binary::Max, greatest);
     // What is smaller than the smallest normal number counts as zero; infinities stay what they are.
     let least = k.constant(f32::MIN_POSITIVE);
@@ -129,20 +141,19 @@ fn scale_pixel(k: &mut Builder, channels: usize, from: &Address, to: &Address, p
     let down = k.unary(Unary::Exp2, down);
     let squares = k.register();
     k.assign_constant(squares, 0.0);
-    let quarter = quarter(channels);
-    k.vectors(quarter, |k, step| {
-        let scaled = [0, 1, 2, 3].map(|part| {
-            let x = k.load_lanes(step.at(&from.plus(part * quarter)), step.lanes);
-            let x = k.mul(x, down);
-            k.store_lanes(x, step.at(&to.plus(part * quarter)), step.lanes);
-            x
-        });
-        k.accumulate(squares, scaled[0], scaled[1]);
-    });
-    k.vectors(channels - 4 * quarter, |k, step| {
-        let x = k.load_lanes(step.at(&from.plus(4 * quarter)), step.lanes);
-        let x = k.mul(x, down);
-        k.store_lanes(x, step.at(&to.plus(4 * quarter)), step.lanes);
+    vectors(k, &mut |k, starts, step| {
+        let scaled: Vec<Reg> = starts
+            .iter()
+            .map(|&start| {
+                let x = k.load_lanes(step.at(&from.plus(start)), step.lanes);
+                let x = k.mul(x, down);
+                k.store_lanes(x, step.at(&to.plus(start)), step.lanes);
+                x
+            })
+            .collect();
+        if let [first, second, ..] = scaled[..] {
+            k.accumulate(squares, first, second);
+        }
     });
     let squares = k.reduce(Binary::Add, squares);
     let start = k.unary(Unary::Neg, squares);

@@ -1,6 +1,6 @@
 //! What tables say of a kernel beside its name.
 
-use super::crossed::Arithmetic;
+use super::crossed::{Arithmetic, quarter};
 use super::product::Tile;
 use super::{ElementFunction, KernelSpec};
 
@@ -60,9 +60,16 @@ impl KernelSpec {
         }
     }
 
-    /// Multiply-adds that the algorithm cannot do without: those of the products, for Winograd's method and minimal filtering.
+    /// Multiply-adds that the algorithm cannot do without: those of the products, for Winograd's method and minimal
+    /// filtering; three of four, for crossed products.
     pub fn essential_multiply_adds(&self) -> u64 {
         match self {
+            KernelSpec::Conv(kernel) if kernel.arithmetic == Arithmetic::Crossed => {
+                kernel.multiply_adds() - (kernel.y.elements() * quarter(kernel.x.dims[1])) as u64
+            }
+            KernelSpec::Chain(kernel) if kernel.arithmetic == Arithmetic::Crossed => {
+                kernel.multiply_adds() - (kernel.y.elements() * quarter(kernel.x.dims[1])) as u64
+            }
             KernelSpec::Polyphase(kernel) => kernel.essential_multiply_adds(),
             KernelSpec::Winograd(kernel) => {
                 let [n, o, h, w] = kernel.y.dims[..] else { unreachable!("rank 4") };

@@ -67,8 +67,7 @@ pub fn candidates(spec: &KernelSpec, options: LowerOptions) -> Vec<Choice> {
                 arithmetic,
                 ..implicit_product([rows, width], outputs, kernel.x.dims[1], [1, 1], &window)
             };
-            let fused =
-                |columns, tile, order, rows| Choice::Fused { columns, tile, arithmetic, order, rows };
+            let fused = |columns, tile, order, rows| Choice::Fused { columns, tile, arithmetic, order, rows };
             let mut found = vec![Choice::Separate];
             if crossed {
                 let other = Product { arithmetic: other_arithmetic(arithmetic), ..of(kernel.rows) };
@@ -146,7 +145,7 @@ fn conv(kernel: &ConvKernel, options: LowerOptions) -> Vec<Choice> {
     let product = product(x, y, kernel.kernel, window, *groups);
     let product = Product { arithmetic: *arithmetic, ..product };
     let mut found = Vec::new();
-    if crossed && kernel.may_cross() {
+    if crossed && kernel.may_cross() && !tiles::weights_bind(&product) {
         let other = Product { arithmetic: other_arithmetic(*arithmetic), ..product };
         found.push(direct(&other, tiles::choose_tile(&other, target), target, images));
     }
@@ -161,8 +160,7 @@ fn conv(kernel: &ConvKernel, options: LowerOptions) -> Vec<Choice> {
     }
     let best = tiles::best_tiles(&product, target, TILES);
     found.extend(best.into_iter().map(|tile| direct(&product, tile, target, images)));
-    let with =
-        |blocking, order| Choice::Direct { tile: *tile, arithmetic: *arithmetic, blocking, order };
+    let with = |blocking, order| Choice::Direct { tile: *tile, arithmetic: *arithmetic, blocking, order };
     found.push(with(*blocking, other(*order)));
     let extent = if product.rows > 1 { product.rows } else { product.columns };
     for pixels in around(blocking.pixels, extent) {

@@ -1,5 +1,6 @@
 //! Which matrix products are crossed, and how their kernels are cut up.
 
+use super::Lowering;
 use super::sharing::share;
 use super::tiles::{self, Product};
 use crate::codegen::target::InstructionSet;
@@ -21,16 +22,24 @@ const WORTHWHILE: f64 = 0.97;
 /// the second-level cache.
 const SCALED_ELEMENTS: [usize; 2] = [8 * 1024, 128 * 1024];
 
-/// The same product, crossed, where the model of the core says that it takes less time.
-pub fn crossed(product: &Product, target: InstructionSet) -> Option<Product> {
-    let crossed = Product { arithmetic: Arithmetic::Crossed, ..*product };
+/// How the sums of a product that may be crossed are computed: as was measured for its problem, or as the model of the
+/// core finds faster.
+pub fn choose_arithmetic(l: &Lowering, product: &Product, problem: impl FnOnce() -> String) -> Arithmetic {
+    let measured = l.tuning.arithmetic(problem, l.target);
+    measured
+        .unwrap_or_else(|| if pays(product, l.target) { Arithmetic::Crossed } else { Arithmetic::Straight })
+}
+
+/// Whether crossing a product takes less time, scaling its pixels included.
+fn pays(product: &Product, target: InstructionSet) -> bool {
     let pixels = (product.rows * product.columns) as f64;
     let vectors = product.reduction.div_ceil(target.lanes()) as f64;
     let scaling = pixels * (vectors * SCALE_CYCLES + PIXEL_CYCLES);
-    let cycles = |product: &Product| tiles::cycles(product, tiles::choose_tile(product, target), target);
-    let pays = tiles::fits(Tile { rows: 1, columns: 1, vectors: 1 }, Arithmetic::Crossed, target)
-        && cycles(&crossed) + scaling <= WORTHWHILE * cycles(product);
-    pays.then_some(crossed)
+    let cycles = |arithmetic| {
+        let product = Product { arithmetic, ..*product };
+        tiles::cycles(&product, tiles::choose_tile(&product, target), target)
+    };
+    cycles(Arithmetic::Crossed) + scaling <= WORTHWHILE * cycles(Arithmetic::Straight)
 }
 
 /// Cuts a crossed product into grid points. Each scales its own pixels, so that only threads divide output channels.

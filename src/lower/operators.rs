@@ -3,6 +3,7 @@
 use super::crossed;
 use super::rearrange;
 use super::tiles::{self, Product};
+use super::tuning;
 use super::{Binding, LowerError, Lowering, PackSource, Value, Work, run_time_weights};
 use crate::graph::NodeId;
 use crate::kernels::chain::ChainKernel;
@@ -316,7 +317,7 @@ fn product(
     let tile = tiles::choose_tile(&shape, l.target);
     let copies = if groups > 1 { groups } else { images };
     let blocking = tiles::choose_blocking(&shape, tile, l.target, copies, l.threads);
-    let kernel = ConvKernel {
+    let mut kernel = ConvKernel {
         x: x.view.clone(),
         y: y.view.clone(),
         kernel: filter.kernel,
@@ -336,15 +337,16 @@ fn product(
         && kernel.may_cross()
         && l.layout.is_constant(filter.weight)
         && !tiles::weights_bind(&shape);
-    let kernel = match may_cross.then(|| crossed::crossed(&shape, l.target)).flatten() {
-        Some(shape) => {
+    if may_cross {
+        let arithmetic = crossed::choose_arithmetic(l, &shape, || tuning::conv_problem(&kernel));
+        if arithmetic == Arithmetic::Crossed {
+            let shape = Product { arithmetic, ..shape };
             let tile = tiles::choose_tile(&shape, l.target);
             let blocking = crossed::choose_blocking(&shape, tile, l.target, copies, l.threads);
-            ConvKernel { tile, arithmetic: shape.arithmetic, blocking, ..kernel }
+            kernel = ConvKernel { tile, arithmetic, blocking, ..kernel };
         }
-        None => kernel,
-    };
-    let kernel = l.tuning.conv(kernel, may_cross, l.target, l.threads);
+    }
+    let kernel = l.tuning.conv(kernel, l.target, l.threads);
     let packed = kernel.packed_filter(l.lanes());
     let filter = pack_filter(l, id, &filter, packed, kernel.arithmetic);
     let work = Work { multiply_adds: kernel.multiply_adds(), activation_bytes, weight_bytes: filter.bytes };
@@ -487,12 +489,7 @@ fn conv_chain(l: &mut Lowering, id: NodeId, chain: &ConvChain, own: &[NodeId]) {
     let [images, outputs, height, width] = y.view.dims[..] else { unreachable!("rank 4") };
     let channels = x.view.dims[1];
     let whole = implicit_product([height, width], outputs, channels, [1, 1], &Window::default());
-    let may_cross = l.crossed && l.layout.is_constant(pointwise_weight);
-    let crossed = may_cross.then(|| crossed::crossed(&whole, l.target)).flatten();
-    let whole = crossed.unwrap_or(whole);
-    let rows = tiles::chain_rows(&whole, width, height);
-    let shape = Product { rows, ..whole };
-    let kernel = ChainKernel {
+    let mut kernel = ChainKernel {
         x: x.view.clone(),
         y: y.view.clone(),
         kernel: [kh, kw],
@@ -500,17 +497,24 @@ fn conv_chain(l: &mut Lowering, id: NodeId, chain: &ConvChain, own: &[NodeId]) {
         depthwise_epilogue,
         pointwise_epilogue,
         columns: tiles::depthwise_columns(width, kw, l.target),
-        tile: tiles::choose_tile(if tiles::exceeds_cache(&whole) { &whole } else { &shape }, l.target),
-        arithmetic: whole.arithmetic,
-        order: tiles::choose_order(&shape),
-        rows,
+        tile: tiles::choose_tile(&whole, l.target),
+        arithmetic: Arithmetic::Straight,
+        order: tiles::choose_order(&whole),
+        rows: height,
         channels: outputs,
     };
+    if l.crossed && l.layout.is_constant(pointwise_weight) {
+        kernel.arithmetic = crossed::choose_arithmetic(l, &whole, || tuning::chain_problem(&kernel));
+    }
+    let whole = Product { arithmetic: kernel.arithmetic, ..whole };
+    let rows = tiles::chain_rows(&whole, width, height);
+    let shape = Product { rows, ..whole };
+    let tile = tiles::choose_tile(if tiles::exceeds_cache(&whole) { &whole } else { &shape }, l.target);
     let (rows, channels_of_point, tile) =
-        tiles::chain_blocks(&whole, kernel.tile, rows, images, l.target, l.threads);
+        tiles::chain_blocks(&whole, tile, rows, images, l.target, l.threads);
     let kernel = ChainKernel { rows, channels: channels_of_point, tile, ..kernel };
     let filter = Filter { weight: pointwise_weight, bias: pointwise_bias, kernel: [1, 1] };
-    let Some(kernel) = l.tuning.chain(kernel.clone(), may_cross, l.target, l.threads) else {
+    let Some(kernel) = l.tuning.chain(kernel.clone(), l.target, l.threads) else {
         let own: Vec<NodeId> = [own[0], depthwise_weight].into_iter().chain(depthwise_bias).collect();
         return separate(l, id, kernel, &own, filter, [x, y], [depthwise_extra, pointwise_extra]);
     };

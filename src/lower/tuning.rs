@@ -66,7 +66,9 @@ impl Choice {
                 };
                 tile.rows == 1 && tiles::fits(tile, Arithmetic::Straight, target) && rows > 0 && depth_fits
             }
-            Choice::Polyphase { tile, rows, .. } => tiles::fits(tile, Arithmetic::Straight, target) && rows > 0,
+            Choice::Polyphase { tile, rows, .. } => {
+                tiles::fits(tile, Arithmetic::Straight, target) && rows > 0
+            }
             Choice::Depthwise { columns, rows } => columns_fit(columns) && rows > 0,
             Choice::Fused { columns, tile, arithmetic, rows, .. } => {
                 columns_fit(columns) && tiles::fits(tile, arithmetic, target) && rows > 0
@@ -122,7 +124,7 @@ pub fn choice(spec: &KernelSpec) -> Option<Choice> {
     })
 }
 
-fn conv_problem(kernel: &ConvKernel) -> String {
+pub(super) fn conv_problem(kernel: &ConvKernel) -> String {
     let weights = match kernel.weight_type {
         WeightType::F32 => "",
         WeightType::F16 => "_f16",
@@ -136,7 +138,7 @@ fn depthwise_problem(kernel: &DepthwiseKernel) -> String {
     format!("depthwise_{}", geometry(&kernel.x, &kernel.y, kernel.kernel, &kernel.window, groups))
 }
 
-fn chain_problem(kernel: &ChainKernel) -> String {
+pub(super) fn chain_problem(kernel: &ChainKernel) -> String {
     format!("depthwise_pointwise_{}", geometry(&kernel.x, &kernel.y, kernel.kernel, &kernel.window, 1))
 }
 
@@ -197,29 +199,36 @@ impl Tuning {
         }
     }
 
-    /// A convolution with the tile, blocks and order that were measured; `may_cross` allows crossed products.
-    pub(super) fn conv(
+    /// How the sums of a convolution or of a pair are computed, whatever the blocks: it decides how they are rounded, so
+    /// it may not depend on the number of threads.
+    pub(super) fn arithmetic(
         &self,
-        kernel: ConvKernel,
-        may_cross: bool,
+        problem: impl FnOnce() -> String,
         target: InstructionSet,
-        threads: usize,
-    ) -> ConvKernel {
+    ) -> Option<Arithmetic> {
+        match self.get(problem, target)? {
+            Choice::Direct { arithmetic, .. } | Choice::Fused { arithmetic, .. } => Some(arithmetic),
+            _ => None,
+        }
+    }
+
+    /// A convolution with the tile, blocks and order that were measured.
+    pub(super) fn conv(&self, kernel: ConvKernel, target: InstructionSet, threads: usize) -> ConvKernel {
         let (outputs, extent) = (kernel.y.dims[1] / kernel.groups, kernel.block_extent());
         let points =
             |blocking: &Blocking| extent.div_ceil(blocking.pixels) * outputs.div_ceil(blocking.channels);
         match self.get(|| conv_problem(&kernel), target) {
             Some(Choice::Direct { tile, arithmetic, blocking, order })
-                if (arithmetic == Arithmetic::Straight || may_cross)
+                if arithmetic == kernel.arithmetic
                     && (blocking.channels.is_multiple_of(tile.vectors * target.lanes())
-                    || blocking.channels >= outputs)
+                        || blocking.channels >= outputs)
                     && busies(threads, points(&blocking), points(&kernel.blocking)) =>
             {
                 // A file may say any number.
                 let pixels = blocking.pixels.min(extent.next_multiple_of(tile.rows * tile.columns));
                 let channels = blocking.channels.min(outputs.next_multiple_of(tile.vectors * target.lanes()));
                 let blocking = Blocking { pixels, channels };
-                ConvKernel { tile, arithmetic, blocking, order, ..kernel }
+                ConvKernel { tile, blocking, order, ..kernel }
             }
             _ => kernel,
         }
@@ -247,7 +256,6 @@ impl Tuning {
     pub(super) fn chain(
         &self,
         kernel: ChainKernel,
-        may_cross: bool,
         target: InstructionSet,
         threads: usize,
     ) -> Option<ChainKernel> {
@@ -258,11 +266,11 @@ impl Tuning {
         match self.get(|| chain_problem(&kernel), target) {
             Some(Choice::Separate) => None,
             Some(Choice::Fused { columns, tile, arithmetic, order, rows })
-                if (arithmetic == Arithmetic::Straight || may_cross)
+                if arithmetic == kernel.arithmetic
                     && longest(height, rows, images, threads) <= own * WORTHWHILE =>
             {
                 let rows = rows.min(height);
-                Some(ChainKernel { columns, tile, arithmetic, order, rows, channels: outputs, ..kernel })
+                Some(ChainKernel { columns, tile, order, rows, channels: outputs, ..kernel })
             }
             _ => Some(kernel),
         }

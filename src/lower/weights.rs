@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use half::f16;
 
-use super::packing::{pack_crossed, pack_crossed_terms, pack_filter, pack_halves, pack_phases, pack_winograd};
+use super::packing::{
+    pack_crossed, pack_crossed_terms, pack_filter, pack_halves, pack_phases, pack_winograd,
+};
 use crate::graph::{Graph, NodeId};
 use crate::kernels::polyphase::PhaseFilters;
 use crate::kernels::product::{PackedFilter, WeightType};

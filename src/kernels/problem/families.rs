@@ -87,7 +87,8 @@ fn conv(c: &mut Cursor) -> Parsed {
         order,
     };
     if kernel.arithmetic == Arithmetic::Crossed && !kernel.may_cross() {
-        let expected = "a 1×1 convolution of one group without padding, with f32 weights and contiguous channels,";
+        let expected =
+            "a 1×1 convolution of one group without padding, with f32 weights and contiguous channels,";
         return Err(c.blame(crossed, expected.to_owned()));
     }
     let most = kernel.block_extent().next_multiple_of(tile.rows * tile.columns);
