@@ -310,6 +310,10 @@ impl Function<'_> {
             return self.asm.push(Instruction::with2(isa.load, dst, at));
         }
         if self.width == Width::Avx512 {
+            if let Some(Narrow { register, load, .. }) = narrow(lanes) {
+                let at = self.address(at, false);
+                return self.asm.push(Instruction::with2(load, register(dst), at));
+            }
             let mask = self.mask(lanes);
             let at = self.address(at, false);
             let load = masked(mask, Instruction::with2(isa.load, dst, at)).map(|mut load| {
@@ -342,6 +346,10 @@ impl Function<'_> {
             return self.asm.push(Instruction::with2(isa.store, at, src));
         }
         if self.width == Width::Avx512 {
+            if let Some(Narrow { register, store, .. }) = narrow(lanes) {
+                let at = self.address(at, false);
+                return self.asm.push(Instruction::with2(store, at, register(src)));
+            }
             let mask = self.mask(lanes);
             let at = self.address(at, false);
             return self.asm.push(masked(mask, Instruction::with2(isa.store, at, src)));
@@ -370,6 +378,27 @@ impl Function<'_> {
     }
 }
 
+/// Moves of a part of an AVX-512 register without a mask. Masked stores are slow, and what they wrote cannot be forwarded
+/// to loads that follow soon.
+struct Narrow {
+    /// The part of a register.
+    register: fn(Register) -> Register,
+    load: Code,
+    store: Code,
+}
+
+/// The moves of so many lanes, if they make up a part that can be named.
+fn narrow(lanes: usize) -> Option<Narrow> {
+    let (register, load, store): (fn(Register) -> Register, Code, Code) = match lanes {
+        1 => (xmm, Code::EVEX_Vmovss_xmm_k1z_m32, Code::EVEX_Vmovss_m32_k1_xmm),
+        2 => (xmm, Code::EVEX_Vmovsd_xmm_k1z_m64, Code::EVEX_Vmovsd_m64_k1_xmm),
+        4 => (xmm, Code::EVEX_Vmovups_xmm_k1z_xmmm128, Code::EVEX_Vmovups_xmmm128_k1z_xmm),
+        8 => (ymm, Code::EVEX_Vmovups_ymm_k1z_ymmm256, Code::EVEX_Vmovups_ymmm256_k1z_ymm),
+        _ => return None,
+    };
+    Some(Narrow { register, load, store })
+}
+
 /// The instruction under a mask.
 fn masked(
     mask: Register,
@@ -384,6 +413,11 @@ fn masked(
 /// The memory some elements further on.
 fn plus(at: MemoryOperand, elements: i64) -> MemoryOperand {
     super::function::memory(at.base, at.displacement + elements * ELEMENT, false)
+}
+
+/// The lower 256 bits of an AVX-512 register.
+fn ymm(register: Register) -> Register {
+    Register::YMM0 + (register as u32 - Register::ZMM0 as u32)
 }
 
 /// The lowest 128 bits of a register.
