@@ -177,6 +177,7 @@ pub(super) struct Rescaled<'a> {
 
 impl Ends for Rescaled<'_> {
     fn start(&self, k: &mut Builder, at: &Element) -> Reg {
+        self.layer.bring_nearer(k, at);
         let pixel = k.broadcast(self.operand.pixel(&at.pixel));
         let channel = k.load(self.terms.at(&at.channel, 1usize));
         k.sub(pixel, channel)
@@ -186,7 +187,7 @@ impl Ends for Rescaled<'_> {
         let pixel = k.broadcast(self.operand.pixel(&at.pixel).plus(1usize));
         let value = k.mul(value, pixel);
         let channel = k.load(self.terms.plus(self.plane).at(&at.channel, 1usize));
-        let bias = self.layer.start(k, at);
+        let bias = self.layer.bias(k, at);
         let value = k.fma(value, channel, bias);
         self.layer.finish(k, at, value);
     }

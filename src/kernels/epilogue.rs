@@ -87,6 +87,15 @@ impl FusedEpilogue {
 }
 
 impl EpilogueBuffers<'_> {
+    /// Brings nearer what [`EpilogueBuffers::apply`] reads of arrays as large as the value.
+    pub fn prefetch(&self, k: &mut Builder, coordinates: &[Affine]) {
+        for (step, operands) in &self.steps {
+            if let FusedStep::Add(view) | FusedStep::Mul(view) = step {
+                k.prefetch(view.at(&operands[0], coordinates));
+            }
+        }
+    }
+
     /// Applies the steps to `value`, whose first lane is the element at `coordinates` (`[n, c, …]`) and whose
     /// lanes run along `axis`.
     ///

@@ -246,6 +246,17 @@ pub(super) struct Layer<'a> {
 }
 
 impl Layer<'_> {
+    pub fn bias(&self, k: &mut Builder, at: &Element) -> Reg {
+        k.load(self.bias.at(&at.channel, 1usize))
+    }
+
+    /// Asks for what an element's end reads and writes, while its sums are computed.
+    pub fn bring_nearer(&self, k: &mut Builder, at: &Element) {
+        let coordinates = self.coordinates(at);
+        self.epilogue.prefetch(k, &coordinates);
+        k.prefetch(self.y.0.at(&self.y.1, &coordinates));
+    }
+
     /// An element's coordinates in `y`.
     pub fn coordinates(&self, at: &Element) -> [Affine; 4] {
         let [row, column] = [0, 1].map(|axis| sum(&self.origin[axis], &at.pixel[axis]));
@@ -255,7 +266,8 @@ impl Layer<'_> {
 
 impl Ends for Layer<'_> {
     fn start(&self, k: &mut Builder, at: &Element) -> Reg {
-        k.load(self.bias.at(&at.channel, 1usize))
+        self.bring_nearer(k, at);
+        self.bias(k, at)
     }
 
     fn finish(&self, k: &mut Builder, at: &Element, value: Reg) {

@@ -102,17 +102,15 @@ pub fn cycles(product: &Product, tile: Tile, target: InstructionSet) -> f64 {
                 // elements two a cycle; a multiply-add's result after four cycles.
                 let per_cycle = if lanes == 16 { 1.0 } else { 2.0 };
                 let multiply = pixels * vectors / per_cycle;
-                let step = match product.arithmetic {
-                    Arithmetic::Straight => {
-                        let load = pixels / 2.0 + vectors / per_cycle;
-                        multiply.max(load).max(4.0) + 0.1 * load
-                    }
+                let load = pixels / 2.0 + vectors / per_cycle;
+                let busy = match product.arithmetic {
+                    Arithmetic::Straight => multiply.max(load).max(4.0),
                     // Each element is broadcast for each vector.
                     Arithmetic::Crossed => {
-                        let load = pixels * vectors / 2.0 + vectors / per_cycle;
-                        (CROSSED_SHARE * multiply).max(load).max(3.0) + 0.3
+                        (CROSSED_SHARE * multiply).max(pixels * vectors / 2.0 + vectors / per_cycle).max(3.0)
                     }
                 };
+                let step = busy + 0.1 * load;
                 let edges = 60.0 + pixels * vectors * 3.0;
                 total += tiles as f64 * (product.reduction as f64 * step + edges);
             }
