@@ -8,7 +8,7 @@ use common::models::{REDUCED, SHIPPED, graph};
 use common::random_graph::graphs;
 use kiln::codegen::target::InstructionSet;
 use kiln::graph::Graph;
-use kiln::kernels::product::WeightType;
+use kiln::kernels::packed::WeightType;
 use kiln::kernels::{Family, KernelSpec};
 use kiln::lower::{self, LowerOptions, Tuning};
 use kiln::passes;

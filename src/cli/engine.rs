@@ -6,7 +6,7 @@ use super::options::Backend;
 use super::progress::spinner;
 use crate::graph::Graph;
 use crate::interpreter;
-use crate::kernels::product::WeightType;
+use crate::kernels::packed::WeightType;
 use crate::runtime::cuda::{CudaExecutable, Device};
 use crate::runtime::gpu::GpuModule;
 use crate::runtime::{self, CompileOptions, Compiled, Executable};

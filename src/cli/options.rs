@@ -13,7 +13,7 @@ use super::progress::spinner;
 use crate::codegen::target::InstructionSet;
 use crate::graph::Graph;
 use crate::kernels::gpu::gemm::Precision;
-use crate::kernels::product::WeightType;
+use crate::kernels::packed::WeightType;
 use crate::lower::Tuning;
 use crate::machine::cpu_name;
 use crate::runtime::cuda::Device;

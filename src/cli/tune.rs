@@ -97,6 +97,10 @@ fn words(choice: &Choice) -> String {
         Order::Pixels => ", pixels outside",
         Order::Panels => "",
     };
+    let crossed = |arithmetic: &Arithmetic| match arithmetic {
+        Arithmetic::Straight => "",
+        Arithmetic::Crossed => " crossed",
+    };
     match choice {
         Choice::Direct { tile, arithmetic, blocking, order: o } => format!(
             "{} {}x{}x{}, blocks {}x{}{}",
@@ -111,15 +115,17 @@ fn words(choice: &Choice) -> String {
             blocking.channels,
             order(o)
         ),
-        Choice::Winograd { method, filters, tile, rows } => {
+        Choice::Winograd { method, filters, arithmetic, tile, rows } => {
             let [height, width] = method.tile();
             let transformed = match filters {
                 Filters::Packed => "",
                 Filters::InRegisters { .. } => ", filters transformed in registers",
             };
             format!(
-                "winograd{height}x{width} {}x{}, blocks of {rows} rows{transformed}",
-                tile.columns, tile.vectors
+                "winograd{height}x{width} {}x{}{}, blocks of {rows} rows{transformed}",
+                tile.columns,
+                tile.vectors,
+                crossed(arithmetic)
             )
         }
         Choice::Polyphase { outputs, tile, rows } => format!(
@@ -132,10 +138,7 @@ fn words(choice: &Choice) -> String {
             tile.rows,
             tile.columns,
             tile.vectors,
-            match arithmetic {
-                Arithmetic::Straight => "",
-                Arithmetic::Crossed => " crossed",
-            },
+            crossed(arithmetic),
             order(o)
         ),
         Choice::Separate => "two kernels".to_owned(),

@@ -2,12 +2,11 @@
 
 use super::Family;
 use super::conv::{border_after, geometry};
-use super::crossed::{Arithmetic, Operand, Rescaled};
+use super::crossed::{Arithmetic, Operand, Rescaled, Terms};
 use super::depthwise::{ChannelFilter, Stored};
 use super::epilogue::FusedEpilogue;
-use super::product::{
-    Layer, Order, PackedFilter, Product, Region, Then, Tile, WeightType, next_input, uneven,
-};
+use super::packed::{PackedFilter, WeightType};
+use super::product::{Layer, Order, Product, Region, Then, Tile, next_input, uneven};
 use super::view::{View, layout_suffix};
 use crate::codegen::vector::{Access, Affine, Builder, Kernel};
 use crate::ops::Window;
@@ -15,8 +14,8 @@ use crate::ops::Window;
 /// A depthwise convolution and the 1×1 convolution after it. Each grid point computes a block of the depthwise
 /// rows into scratch memory that stays in the nearest caches, and multiplies it from there.
 ///
-/// Buffers: `x`, depthwise weights and bias, pointwise weights and bias, for crossed products the output channels' terms,
-/// the epilogues' operands in that order, `y`, scratch. Grid: image, block of rows, block of output channels, each of which computes the depthwise rows again.
+/// Buffers: `x`, depthwise weights and bias, pointwise weights and bias, the epilogues' operands in that order, `y`,
+/// scratch. Grid: image, block of rows, block of output channels, each of which computes the depthwise rows again.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ChainKernel {
     /// `[n, c, h, w]`, with a border of zeros at least as wide as the padding.
@@ -57,6 +56,7 @@ impl ChainKernel {
             reduction: self.x.dims[1],
             panel_width: self.tile.vectors * lanes,
             weight_type: WeightType::F32,
+            arithmetic: self.arithmetic,
         }
     }
 
@@ -95,8 +95,6 @@ impl Family for ChainKernel {
         let weights = k.buffer("w2", Access::Read, filter.elements());
         let bias = k.buffer("b2", Access::Read, filter.bias_elements());
         let is_crossed = self.arithmetic == Arithmetic::Crossed;
-        let plane = filter.bias_elements();
-        let terms = is_crossed.then(|| k.buffer("terms", Access::Read, 2 * plane));
         let depthwise_epilogue = self.depthwise_epilogue.declare(&mut k);
         let pointwise_epilogue = self.pointwise_epilogue.declare(&mut k);
         let y = k.buffer("y", Access::Write, self.y.end());
@@ -122,12 +120,11 @@ impl Family for ChainKernel {
         let pointwise_window = Window::default();
         let pointwise = Product {
             x: (&scratch, between),
-            weights,
+            weights: weights.clone(),
             filter,
             kernel: [1, 1],
             window: &pointwise_window,
             tile: self.tile,
-            arithmetic: self.arithmetic,
             order: self.order,
             then: Then::NextPanel,
             next_input: Some(next_input),
@@ -157,10 +154,9 @@ impl Family for ChainKernel {
                     first_channel: zero(),
                     origin: origin.clone(),
                 };
-                match &terms {
+                match Terms::of(&filter, &weights, &zero()) {
                     Some(terms) => {
-                        let (operand, terms) = (&operand, terms.clone());
-                        pointwise.region(k, &region, &Rescaled { layer, operand, terms, plane });
+                        pointwise.region(k, &region, &Rescaled { ends: layer, operand: &operand, terms });
                     }
                     None => pointwise.region(k, &region, &layer),
                 }

@@ -3,11 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::Family;
-use super::crossed::{Arithmetic, Operand, Rescaled};
+use super::crossed::{Arithmetic, Operand, Rescaled, Terms};
 use super::epilogue::FusedEpilogue;
-use super::product::{
-    Layer, Order, PackedFilter, Product, Region, Then, Tile, WeightType, next_input, uneven,
-};
+use super::packed::{PackedFilter, WeightType};
+use super::product::{Layer, Order, Product, Region, Then, Tile, next_input, uneven};
 use super::view::{View, layout_suffix};
 use crate::codegen::vector::{Access, Affine, Builder, Kernel};
 use crate::ops::Window;
@@ -24,8 +23,8 @@ pub struct Blocking {
 
 /// A convolution. Weights are packed as [`PackedFilter`] says.
 ///
-/// Buffers: `x`, weights, bias, for crossed products the output channels' terms, the epilogue's operands, `y`, and for
-/// crossed products scratch, which a grid point copies its pixels to. Grid: image (or group, where there is more than one), block of rows, block of channels.
+/// Buffers: `x`, weights, bias, the epilogue's operands, `y`, and for crossed products scratch, which a grid point copies
+/// its pixels to. Grid: image (or group, where there is more than one), block of rows, block of channels.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ConvKernel {
     /// `[n, c, h, w]`, with a border of zeros at least as wide as the padding.
@@ -68,6 +67,7 @@ impl ConvKernel {
             reduction: self.kernel[0] * self.kernel[1] * self.x.dims[1] / self.groups,
             panel_width: self.tile.vectors * lanes,
             weight_type: self.weight_type,
+            arithmetic: self.arithmetic,
         }
     }
 
@@ -134,8 +134,6 @@ impl Family for ConvKernel {
         let weights = k.buffer("weights", Access::Read, filter.elements());
         let bias = k.buffer("bias", Access::Read, filter.bias_elements());
         let is_crossed = self.arithmetic == Arithmetic::Crossed;
-        let plane = filter.bias_elements();
-        let terms = is_crossed.then(|| k.buffer("terms", Access::Read, 2 * plane));
         let epilogue = self.epilogue.declare(&mut k);
         let y = k.buffer("y", Access::Write, self.y.end());
         let operand = is_crossed.then(|| {
@@ -164,12 +162,11 @@ impl Family for ConvKernel {
         };
         let product = Product {
             x: source,
-            weights,
+            weights: weights.clone(),
             filter,
             kernel: self.kernel,
             window,
             tile: self.tile,
-            arithmetic: self.arithmetic,
             order: self.order,
             then: Then::NextPanel,
             next_input,
@@ -205,10 +202,9 @@ impl Family for ConvKernel {
                         first_channel: Affine::default().along(channel_block, self.blocking.channels),
                         channels,
                     };
-                    match (&operand, &terms) {
+                    match (&operand, Terms::of(&filter, &weights, &group)) {
                         (Some(operand), Some(terms)) => {
-                            let terms = terms.clone();
-                            product.region(k, &region, &Rescaled { layer, operand, terms, plane });
+                            product.region(k, &region, &Rescaled { ends: layer, operand, terms });
                         }
                         _ => product.region(k, &region, &layer),
                     }

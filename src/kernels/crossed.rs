@@ -17,7 +17,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::product::{Element, Ends, Layer};
+use super::packed::PackedFilter;
+use super::product::{Element, Ends};
 use super::view::{CACHE_LINE, View};
 use crate::codegen::vector::{Address, Affine, Binary, Builder, Reg, Unary, VectorStep};
 
@@ -47,8 +48,8 @@ pub fn quarter(channels: usize) -> usize {
     channels / 4
 }
 
-/// What a pixel's sums start from, and the scale that they are brought back to.
-const PER_PIXEL: usize = 2;
+/// What is known of a pixel: what its sums start from, and the scale that they are brought back to.
+pub(super) const PER_PIXEL: usize = 2;
 
 /// Pixels in scratch memory, each scaled by a power of two such that its largest element lies in `[1, 2)`.
 pub(super) struct Operand {
@@ -73,6 +74,11 @@ impl Operand {
     /// Pixels that lie, or will lie, where the view says, in scratch memory from `base` on.
     pub fn new(view: View, base: Address) -> Self {
         let pixels = base.plus(view.end().next_multiple_of(CACHE_LINE));
+        Operand { view, base, pixels }
+    }
+
+    /// The same with `[h, w, 2]` elements of scratch memory elsewhere for what is known of each pixel.
+    pub fn with_pixels(view: View, base: Address, pixels: Address) -> Self {
         Operand { view, base, pixels }
     }
 
@@ -164,31 +170,49 @@ fn scale_pixel(k: &mut Builder, channels: usize, from: &Address, to: &Address, p
 /// `2^126`: the largest power of two whose inverse is a normal number.
 const LARGEST_SCALE: f32 = 8.507_059_2e37;
 
-/// The ends of a layer whose sums are crossed: they start from what the squares will add, and go back to the scale of the
-/// layer before its own ends.
-pub(super) struct Rescaled<'a> {
-    pub layer: Layer<'a>,
+/// The ends of crossed products: sums start from what the squares will add, and go back to the scale of the ends that
+/// they stand for, whose own start is added then.
+pub(super) struct Rescaled<'a, E> {
+    pub ends: E,
     pub operand: &'a Operand,
-    /// For each output channel the sum of the products of weights that are taken crosswise, and its scale: two arrays
-    /// packed as the bias is, `plane` elements apart.
-    pub terms: Address,
-    pub plane: usize,
+    pub terms: Terms,
 }
 
-impl Ends for Rescaled<'_> {
+/// What [`PackedFilter`] keeps behind its panels.
+#[derive(Clone)]
+pub(super) struct Terms {
+    /// What a group's output channels add to their sums.
+    at: Address,
+    /// Elements from there to what brings them back to scale.
+    plane: usize,
+}
+
+impl Terms {
+    /// Those of a group in packed weights, if there are any.
+    pub fn of(filter: &PackedFilter, weights: &Address, group: &Affine) -> Option<Self> {
+        let (plane, group_elements) = (filter.bias_elements(), filter.panels() * filter.panel_width);
+        let at = weights.plus(filter.panel_elements()).at(group, group_elements);
+        (filter.arithmetic == Arithmetic::Crossed).then_some(Terms { at, plane })
+    }
+}
+
+impl<E: Ends> Ends for Rescaled<'_, E> {
+    fn bring_nearer(&self, k: &mut Builder, at: &Element) {
+        self.ends.bring_nearer(k, at);
+    }
+
     fn start(&self, k: &mut Builder, at: &Element) -> Reg {
-        self.layer.bring_nearer(k, at);
         let pixel = k.broadcast(self.operand.pixel(&at.pixel));
-        let channel = k.load(self.terms.at(&at.channel, 1usize));
+        let channel = k.load(self.terms.at.at(&at.channel, 1usize));
         k.sub(pixel, channel)
     }
 
     fn finish(&self, k: &mut Builder, at: &Element, value: Reg) {
         let pixel = k.broadcast(self.operand.pixel(&at.pixel).plus(1usize));
         let value = k.mul(value, pixel);
-        let channel = k.load(self.terms.plus(self.plane).at(&at.channel, 1usize));
-        let bias = self.layer.bias(k, at);
-        let value = k.fma(value, channel, bias);
-        self.layer.finish(k, at, value);
+        let channel = k.load(self.terms.at.plus(self.terms.plane).at(&at.channel, 1usize));
+        let start = self.ends.start(k, at);
+        let value = k.fma(value, channel, start);
+        self.ends.finish(k, at, value);
     }
 }

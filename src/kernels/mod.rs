@@ -20,6 +20,7 @@ pub mod lrn;
 pub mod math;
 pub mod matmul;
 mod nest;
+pub mod packed;
 pub mod polyphase;
 pub mod pool;
 pub mod problem;

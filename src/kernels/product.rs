@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::crossed::{Arithmetic, quarter};
 use super::epilogue::EpilogueBuffers;
+use super::packed::{PackedFilter, WeightType};
 use super::view::{CACHE_LINE, View};
 use crate::codegen::clif;
 use crate::codegen::vector::{Address, Affine, Builder, Index, Reg};
@@ -42,66 +43,6 @@ impl Order {
             Order::Pixels => "_px",
             Order::Panels => "",
         }
-    }
-}
-
-/// How weights are stored in memory. Arithmetic is `f32` in either case.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
-pub enum WeightType {
-    #[default]
-    F32,
-    /// Half the bytes; widened in registers.
-    F16,
-}
-
-impl WeightType {
-    pub fn bytes(self) -> usize {
-        match self {
-            WeightType::F32 => 4,
-            WeightType::F16 => 2,
-        }
-    }
-
-    pub(super) fn suffix(self) -> &'static str {
-        match self {
-            WeightType::F32 => "",
-            WeightType::F16 => "_f16",
-        }
-    }
-}
-
-/// The layout of packed weights: `[group][panel][kh][kw][c][panel_width]`, output channels innermost, the last
-/// panel of each group filled up with zeros. A bias is packed alike, as `f32`: `[group][panel][panel_width]`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct PackedFilter {
-    pub groups: usize,
-    /// Output channels of one group.
-    pub outputs: usize,
-    /// `kh · kw · c` of one group.
-    pub reduction: usize,
-    /// Output channels of one panel; even.
-    pub panel_width: usize,
-    pub weight_type: WeightType,
-}
-
-impl PackedFilter {
-    pub fn panels(&self) -> usize {
-        self.outputs.div_ceil(self.panel_width)
-    }
-
-    /// Elements of the packed bias.
-    pub fn bias_elements(&self) -> usize {
-        self.groups * self.panels() * self.panel_width
-    }
-
-    /// Elements of memory, of four bytes each, that the weights of one step of the reduction take.
-    fn row_elements(&self) -> usize {
-        self.panel_width * self.weight_type.bytes() / WeightType::F32.bytes()
-    }
-
-    /// Elements of memory that the packed weights take.
-    pub fn elements(&self) -> usize {
-        self.groups * self.panels() * self.row_elements() * self.reduction
     }
 }
 
@@ -193,7 +134,6 @@ pub(super) struct Product<'a> {
     pub kernel: [usize; 2],
     pub window: &'a Window,
     pub tile: Tile,
-    pub arithmetic: Arithmetic,
     pub order: Order,
     /// What follows once all pixels have passed the group's weights.
     pub then: Then,
@@ -215,6 +155,9 @@ pub const RESIDENT_WEIGHTS: usize = 96 * 1024;
 
 /// What the sums of a product start from, and what becomes of them.
 pub(super) trait Ends {
+    /// Asks for what an element's end reads and writes, before its sums are computed.
+    fn bring_nearer(&self, _k: &mut Builder, _at: &Element) {}
+
     /// What the sums of an element start from, in all lanes.
     fn start(&self, k: &mut Builder, at: &Element) -> Reg;
 
@@ -246,17 +189,6 @@ pub(super) struct Layer<'a> {
 }
 
 impl Layer<'_> {
-    pub fn bias(&self, k: &mut Builder, at: &Element) -> Reg {
-        k.load(self.bias.at(&at.channel, 1usize))
-    }
-
-    /// Asks for what an element's end reads and writes, while its sums are computed.
-    pub fn bring_nearer(&self, k: &mut Builder, at: &Element) {
-        let coordinates = self.coordinates(at);
-        self.epilogue.prefetch(k, &coordinates);
-        k.prefetch(self.y.0.at(&self.y.1, &coordinates));
-    }
-
     /// An element's coordinates in `y`.
     pub fn coordinates(&self, at: &Element) -> [Affine; 4] {
         let [row, column] = [0, 1].map(|axis| sum(&self.origin[axis], &at.pixel[axis]));
@@ -265,9 +197,14 @@ impl Layer<'_> {
 }
 
 impl Ends for Layer<'_> {
+    fn bring_nearer(&self, k: &mut Builder, at: &Element) {
+        let coordinates = self.coordinates(at);
+        self.epilogue.prefetch(k, &coordinates);
+        k.prefetch(self.y.0.at(&self.y.1, &coordinates));
+    }
+
     fn start(&self, k: &mut Builder, at: &Element) -> Reg {
-        self.bring_nearer(k, at);
-        self.bias(k, at)
+        k.load(self.bias.at(&at.channel, 1usize))
     }
 
     fn finish(&self, k: &mut Builder, at: &Element, value: Reg) {
@@ -357,10 +294,12 @@ impl Product<'_> {
             lanes: (place.channels - v * lanes).min(lanes),
             pixel: [0, 1].map(|axis| place.pixel[axis].plus(pixel[axis])),
         };
-        let accumulators: Vec<Vec<Reg>> = pixels
-            .iter()
-            .map(|pixel| (0..vectors).map(|v| ends.start(k, &element(pixel, v))).collect())
-            .collect();
+        let start = |k: &mut Builder, at: Element| {
+            ends.bring_nearer(k, &at);
+            ends.start(k, &at)
+        };
+        let accumulators: Vec<Vec<Reg>> =
+            pixels.iter().map(|pixel| (0..vectors).map(|v| start(k, element(pixel, v))).collect()).collect();
         self.reduce(k, region, place, &pixels, &accumulators);
         for (pixel, registers) in pixels.iter().zip(&accumulators) {
             for (v, &register) in registers.iter().enumerate() {
@@ -415,7 +354,7 @@ impl Product<'_> {
             let x = x.along(ky, dilation[0] * row_stride);
             let weights = weights.along(ky, kw * channels * row);
             let ahead = ahead.along(ky, kw * channels);
-            if self.arithmetic == Arithmetic::Crossed {
+            if self.filter.arithmetic == Arithmetic::Crossed {
                 assert_eq!([kh, taps], [1, 1], "crossed products are those of one run of channels");
                 return self.cross(k, (&x, &weights), &ahead, run, &displacements, accumulators);
             }

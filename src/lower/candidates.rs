@@ -30,7 +30,7 @@ pub fn candidates(spec: &KernelSpec, options: LowerOptions) -> Vec<Choice> {
         KernelSpec::Winograd(kernel) => {
             let (x, y, window) = (&kernel.x, &kernel.y, &kernel.window);
             let product = product(x, y, kernel.method.kernel(), window, kernel.groups);
-            let mut found = by_winograd(&product, kernel.method.kernel(), target);
+            let mut found = by_winograd(&product, kernel.method.kernel(), options);
             found.insert(
                 0,
                 direct(&product, tiles::choose_tile(&product, target), target, images(y, kernel.groups)),
@@ -152,7 +152,7 @@ fn conv(kernel: &ConvKernel, options: LowerOptions) -> Vec<Choice> {
     if winograd && window.stride == [1, 1] && window.dilation == [1, 1] {
         // As the model cuts it: each method, and the one that transforms filters in registers.
         let plans = Method::all(kernel.kernel).len() + 1;
-        found.extend(by_winograd(&product, kernel.kernel, target).into_iter().take(plans));
+        found.extend(by_winograd(&product, kernel.kernel, options).into_iter().take(plans));
     }
     let per_group = [x.dims[1] / groups, y.dims[1] / groups];
     if winograd && polyphase::suits(window, kernel.kernel[0], per_group) {
@@ -175,15 +175,27 @@ fn conv(kernel: &ConvKernel, options: LowerOptions) -> Vec<Choice> {
 }
 
 /// Winograd's methods, each as the model cuts it and with other blocks.
-fn by_winograd(product: &Product, kernel: [usize; 2], target: InstructionSet) -> Vec<Choice> {
+fn by_winograd(product: &Product, kernel: [usize; 2], options: LowerOptions) -> Vec<Choice> {
+    let LowerOptions { target, crossed, .. } = options;
     if !tiles::suits_winograd(product.reduction / (kernel[0] * kernel[1]), product.outputs, target) {
         return Vec::new();
     }
-    let plans = Method::all(kernel).iter().map(|&method| tiles::winograd_plan(product, method, target, 1).1);
+    let arithmetics = [Arithmetic::Straight, Arithmetic::Crossed];
+    let arithmetics = &arithmetics[..if crossed { 2 } else { 1 }];
+    let plans = Method::all(kernel).iter().flat_map(|&method| {
+        arithmetics.iter().map(move |&arithmetic| {
+            tiles::winograd_plan(&Product { arithmetic, ..*product }, method, target, 1).1
+        })
+    });
     let in_registers = tiles::winograd_plan_in_registers(product, kernel, target, 1).map(|(_, plan)| plan);
     let plans: Vec<WinogradPlan> = plans.chain(in_registers).collect();
-    let choice =
-        |WinogradPlan { method, filters, tile, rows, .. }| Choice::Winograd { method, filters, tile, rows };
+    let choice = |WinogradPlan { method, filters, arithmetic, tile, rows, .. }| Choice::Winograd {
+        method,
+        filters,
+        arithmetic,
+        tile,
+        rows,
+    };
     let mut found: Vec<Choice> = plans.iter().copied().map(choice).collect();
     for plan in plans {
         let tile_rows = product.rows.div_ceil(plan.method.rows.outputs());

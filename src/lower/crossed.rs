@@ -30,16 +30,20 @@ pub fn choose_arithmetic(l: &Lowering, product: &Product, problem: impl FnOnce()
         .unwrap_or_else(|| if pays(product, l.target) { Arithmetic::Crossed } else { Arithmetic::Straight })
 }
 
-/// Whether crossing a product takes less time, scaling its pixels included.
-fn pays(product: &Product, target: InstructionSet) -> bool {
+/// Cycles to bring a product's pixels to scale.
+pub fn scaling_cycles(product: &Product, target: InstructionSet) -> f64 {
     let pixels = (product.rows * product.columns) as f64;
     let vectors = product.reduction.div_ceil(target.lanes()) as f64;
-    let scaling = pixels * (vectors * SCALE_CYCLES + PIXEL_CYCLES);
+    pixels * (vectors * SCALE_CYCLES + PIXEL_CYCLES)
+}
+
+/// Whether crossing a product takes less time, scaling its pixels included.
+fn pays(product: &Product, target: InstructionSet) -> bool {
     let cycles = |arithmetic| {
         let product = Product { arithmetic, ..*product };
         tiles::cycles(&product, tiles::choose_tile(&product, target), target)
     };
-    cycles(Arithmetic::Crossed) + scaling <= WORTHWHILE * cycles(Arithmetic::Straight)
+    cycles(Arithmetic::Crossed) + scaling_cycles(product, target) <= WORTHWHILE * cycles(Arithmetic::Straight)
 }
 
 /// Cuts a crossed product into grid points. Each scales its own pixels, so that only threads divide output channels.

@@ -33,7 +33,7 @@ pub use weights::{PackSource, PackedArray};
 
 use crate::codegen::target::InstructionSet;
 use crate::graph::{Graph, NodeId};
-use crate::kernels::product::WeightType;
+use crate::kernels::packed::WeightType;
 use crate::kernels::{Family, KernelSpec, View};
 use crate::tensor::Shape;
 

@@ -11,7 +11,7 @@ use crate::kernels::conv::ConvKernel;
 use crate::kernels::crossed::Arithmetic;
 use crate::kernels::depthwise::DepthwiseKernel;
 use crate::kernels::elementwise::{ElementFunction, Elementwise};
-use crate::kernels::product::{PackedFilter, WeightType};
+use crate::kernels::packed::{PackedFilter, WeightType};
 use crate::kernels::{FusedEpilogue, FusedStep, KernelSpec, View};
 use crate::ops::{Conv, ConvChain, Epilogue, EpilogueStep, Op, Window};
 
@@ -348,13 +348,16 @@ fn product(
     }
     let kernel = l.tuning.conv(kernel, l.target, l.threads);
     let packed = kernel.packed_filter(l.lanes());
-    let filter = pack_filter(l, id, &filter, packed, kernel.arithmetic);
-    let work = Work { multiply_adds: kernel.multiply_adds(), activation_bytes, weight_bytes: filter.bytes };
+    let (weights, bias) = pack_filter(l, id, &filter, packed);
+    let work = Work {
+        multiply_adds: kernel.multiply_adds(),
+        activation_bytes,
+        weight_bytes: (packed.elements() + packed.bias_elements()) as u64 * ELEMENT,
+    };
     // A grid point's pixels.
     let scratch = (kernel.arithmetic == Arithmetic::Crossed).then_some(Binding::Scratch);
-    let bindings = [x.binding]
+    let bindings = [x.binding, weights, bias]
         .into_iter()
-        .chain(filter.bindings)
         .chain(bindings(&extra))
         .chain([y.binding])
         .chain(scratch)
@@ -362,40 +365,17 @@ fn product(
     l.step(id, KernelSpec::Conv(kernel), bindings, work);
 }
 
-/// What a matrix product reads beside its input and its epilogue's operands.
-struct PackedProduct {
-    /// Weights, bias, and for crossed products the output channels' terms.
-    bindings: Vec<Binding>,
-    bytes: u64,
-}
-
-fn pack_filter(
-    l: &mut Lowering,
-    layer: NodeId,
-    filter: &Filter,
-    packed: PackedFilter,
-    arithmetic: Arithmetic,
-) -> PackedProduct {
+fn pack_filter(l: &mut Lowering, layer: NodeId, filter: &Filter, packed: PackedFilter) -> (Binding, Binding) {
     let taps = filter.kernel[0] * filter.kernel[1];
-    let weight = filter.weight;
-    let weights = match arithmetic {
-        Arithmetic::Crossed => l.pack(PackSource::Crossed { weight, packed }),
-        Arithmetic::Straight if l.layout.is_constant(weight) => {
-            l.pack(PackSource::Filter { weight, taps, packed })
-        }
-        Arithmetic::Straight => run_time_weights::filter(l, layer, filter, packed),
+    let weights = match l.layout.is_constant(filter.weight) {
+        true => l.pack(PackSource::Filter { weight: filter.weight, taps, packed }),
+        false => run_time_weights::filter(l, layer, filter, packed),
     };
     let bias = match filter.bias {
         Some(bias) if !l.layout.is_constant(bias) => run_time_weights::bias(l, layer, bias, packed),
         bias => l.pack(PackSource::Bias { bias, packed }),
     };
-    let mut bindings = vec![weights, bias];
-    let mut elements = packed.elements() + packed.bias_elements();
-    if arithmetic == Arithmetic::Crossed {
-        bindings.push(l.pack(PackSource::CrossedTerms { weight, packed }));
-        elements += 2 * packed.bias_elements();
-    }
-    PackedProduct { bindings, bytes: elements as u64 * ELEMENT }
+    (weights, bias)
 }
 
 /// Makes one row of all pixels of all images, where each of the views has them at even distances: a 1×1
@@ -520,16 +500,16 @@ fn conv_chain(l: &mut Lowering, id: NodeId, chain: &ConvChain, own: &[NodeId]) {
     };
     let packed = kernel.packed_filter(l.lanes());
     let depthwise = pack_depthwise(l, id, depthwise_weight, depthwise_bias);
-    let pointwise = pack_filter(l, id, &filter, packed, kernel.arithmetic);
+    let pointwise = pack_filter(l, id, &filter, packed);
     let extra: Vec<Value> = depthwise_extra.into_iter().chain(pointwise_extra).collect();
     let work = Work {
         multiply_adds: kernel.multiply_adds(),
         activation_bytes: l.bytes(&[&x, &y]) + l.bytes(&extra.iter().collect::<Vec<_>>()),
-        weight_bytes: pointwise.bytes + (channels * (kh * kw + 1)) as u64 * ELEMENT,
+        weight_bytes: (packed.elements() + packed.bias_elements() + channels * (kh * kw + 1)) as u64
+            * ELEMENT,
     };
-    let bindings = [x.binding, depthwise.0, depthwise.1]
+    let bindings = [x.binding, depthwise.0, depthwise.1, pointwise.0, pointwise.1]
         .into_iter()
-        .chain(pointwise.bindings)
         .chain(bindings(&extra))
         .chain([y.binding, Binding::Scratch])
         .collect();

@@ -3,19 +3,22 @@
 use half::f16;
 
 use crate::kernels::crossed::quarter;
+use crate::kernels::packed::PackedFilter;
 use crate::kernels::polyphase::PhaseFilters;
-use crate::kernels::product::PackedFilter;
 use crate::kernels::winograd::{FilterTransform, Method};
 
-/// `[group][o][c][tap]` to `[group][panel][tap][c][panel_width]`. Channels beyond the outputs are left as they are.
+/// `[group][o][c][tap]` to `[group][panel][tap][c][panel_width]`, and what crossed products need behind it. Channels beyond
+/// the outputs are left as they are.
 pub fn pack_filter(weight: &[f32], taps: usize, packed: &PackedFilter, target: &mut [f32]) {
     let PackedFilter { outputs, reduction, panel_width, .. } = *packed;
     let channels = reduction / taps;
+    let (target, terms) = target.split_at_mut(packed.groups * packed.panels() * reduction * panel_width);
+    let mut terms = Terms::new(packed, terms);
     let groups = weight.chunks_exact(outputs * reduction);
     let targets = target.chunks_exact_mut(packed.panels() * reduction * panel_width);
-    for (weight, target) in groups.zip(targets) {
+    for (group, (weight, target)) in groups.zip(targets).enumerate() {
         let panels = target.chunks_exact_mut(reduction * panel_width);
-        for (filters, panel) in weight.chunks(panel_width * reduction).zip(panels) {
+        for (number, (filters, panel)) in weight.chunks(panel_width * reduction).zip(panels).enumerate() {
             for (at, row) in panel.chunks_exact_mut(panel_width).enumerate() {
                 let (tap, channel) = (at / channels, at % channels);
                 let column = filters[channel * taps + tap..].iter().step_by(reduction);
@@ -23,44 +26,55 @@ pub fn pack_filter(weight: &[f32], taps: usize, packed: &PackedFilter, target: &
                     *target = value;
                 }
             }
+            terms.take(group * packed.panels() + number, panel);
         }
     }
 }
 
-/// `[o][c]` to `[panel][c][panel_width]`, each output channel at the scale that [`scale`] says.
-pub fn pack_crossed(weight: &[f32], packed: &PackedFilter, target: &mut [f32]) {
-    let PackedFilter { reduction, panel_width, .. } = *packed;
-    pack_filter(weight, 1, packed, target);
-    let panels = target.chunks_exact_mut(reduction * panel_width);
-    for (filters, panel) in weight.chunks(panel_width * reduction).zip(panels) {
-        let mut scales = vec![1.0; panel_width];
-        for (scale, filter) in scales.iter_mut().zip(filters.chunks_exact(reduction)) {
-            *scale = self::scale(filter).0;
+/// What crossed products keep behind panels, or nothing.
+struct Terms<'a> {
+    width: usize,
+    sums: &'a mut [f32],
+    backs: &'a mut [f32],
+}
+
+impl<'a> Terms<'a> {
+    fn new(packed: &PackedFilter, target: &'a mut [f32]) -> Self {
+        let (sums, backs) = target.split_at_mut(target.len() / 2);
+        Terms { width: packed.panel_width, sums, backs }
+    }
+
+    /// Brings a panel to scale and notes its output channels' terms.
+    fn take(&mut self, number: usize, panel: &mut [f32]) {
+        if self.sums.is_empty() {
+            return;
         }
-        for row in panel.chunks_exact_mut(panel_width) {
+        let width = self.width;
+        let place = number * width..(number + 1) * width;
+        let mut scales = vec![0.0f32; width];
+        for row in panel.chunks_exact(width) {
+            scales.iter_mut().zip(row).for_each(|(greatest, weight)| *greatest = greatest.max(weight.abs()));
+        }
+        for (scale, back) in scales.iter_mut().zip(&mut self.backs[place.clone()]) {
+            (*scale, *back) = self::scale(*scale);
+        }
+        for row in panel.chunks_exact_mut(width) {
             row.iter_mut().zip(&scales).for_each(|(weight, scale)| *weight *= scale);
         }
+        let (first, others) = panel.split_at(quarter(panel.len() / width) * width);
+        let mut sums = vec![0.0f64; width];
+        for (a, b) in first.chunks_exact(width).zip(others.chunks_exact(width)) {
+            for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+                *sum += f64::from(a) * f64::from(b);
+            }
+        }
+        self.sums[place].iter_mut().zip(sums).for_each(|(target, sum)| *target = sum as f32);
     }
 }
 
-/// For each output channel of `[o][c]` the sum of products of weights that are taken crosswise, at [`scale`], then what
-/// undoes the scale: two arrays `[panel][panel_width]`.
-pub fn pack_crossed_terms(weight: &[f32], packed: &PackedFilter, target: &mut [f32]) {
-    let (sums, backs) = target.split_at_mut(packed.bias_elements());
-    let quarter = quarter(packed.reduction);
-    let filters = weight.chunks_exact(packed.reduction);
-    for (filter, (sum, back)) in filters.zip(sums.iter_mut().zip(backs)) {
-        let (scale, undone) = scale(filter);
-        let pairs = filter[..quarter].iter().zip(&filter[quarter..]);
-        let products = pairs.map(|(&a, &b)| f64::from(a * scale) * f64::from(b * scale));
-        (*sum, *back) = (products.sum::<f64>() as f32, undone);
-    }
-}
-
-/// The power of two that brings the largest weight of a filter into `[1, 2)`, and its inverse: zero where all weights
-/// are as good as zero.
-fn scale(filter: &[f32]) -> (f32, f32) {
-    let greatest = filter.iter().fold(0.0f32, |greatest, weight| greatest.max(weight.abs()));
+/// The power of two that brings the largest weight of an output channel into `[1, 2)`, and its inverse: zero where all
+/// weights are as good as zero.
+fn scale(greatest: f32) -> (f32, f32) {
     if greatest < f32::MIN_POSITIVE {
         return (1.0, 0.0);
     }
@@ -75,7 +89,8 @@ const MANTISSA_BITS: u32 = 23;
 /// The exponent's bits of `2^126`.
 const MOST_EXPONENT: u32 = 253;
 
-/// `[group][o][c][kh][kw]` to `[group][product][panel][c][panel_width]`, each filter `g` as `G g Gᵀ`.
+/// `[group][o][c][kh][kw]` to `[group][product][panel][c][panel_width]`, each filter `g` as `G g Gᵀ`, and what crossed
+/// products need behind it.
 pub fn pack_winograd(weight: &[f32], method: Method, packed: &PackedFilter, target: &mut [f32]) {
     match method.kernel() {
         [3, 3] => pack_winograd_groups::<3>(weight, method, packed, target),
@@ -93,9 +108,12 @@ fn pack_winograd_groups<const TAPS: usize>(
     let transform = FilterTransform::<TAPS>::new(method);
     let filters: &[[[f32; TAPS]; TAPS]] = weight.as_chunks().0.as_chunks().0;
     let groups = filters.chunks_exact(packed.outputs * packed.reduction);
-    let size = packed.elements() / packed.groups * method.products();
-    for (filters, target) in groups.zip(target.chunks_exact_mut(size)) {
-        pack_winograd_group(filters, &transform, method.products(), packed, target);
+    let products = method.products();
+    let (target, terms) = target.split_at_mut(packed.panel_elements());
+    let mut terms = Terms::new(packed, terms);
+    let size = packed.panel_elements() / packed.groups * products;
+    for (number, (filters, target)) in groups.zip(target.chunks_exact_mut(size)).enumerate() {
+        pack_winograd_group(filters, &transform, products, packed, target, (number * products, &mut terms));
     }
 }
 
@@ -105,6 +123,7 @@ fn pack_winograd_group<const TAPS: usize>(
     products: usize,
     packed: &PackedFilter,
     target: &mut [f32],
+    (first, terms): (usize, &mut Terms),
 ) {
     let PackedFilter { reduction: channels, panel_width, .. } = *packed;
     let group = packed.panels() * panel_width * channels;
@@ -124,6 +143,11 @@ fn pack_winograd_group<const TAPS: usize>(
             }
         }
         rows.fill(0.0);
+        for product in 0..products {
+            let start = product * group + panel * channels * panel_width;
+            let panel_number = (first + product) * packed.panels() + panel;
+            terms.take(panel_number, &mut target[start..][..channels * panel_width]);
+        }
     }
 }
 

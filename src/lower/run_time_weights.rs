@@ -5,7 +5,7 @@ use super::operators::Filter;
 use super::{Binding, Lowering, Value};
 use crate::graph::NodeId;
 use crate::kernels::View;
-use crate::kernels::product::PackedFilter;
+use crate::kernels::packed::PackedFilter;
 
 /// Where elements lie before and after packing: views of equal dims.
 struct Move {

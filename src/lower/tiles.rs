@@ -1,5 +1,7 @@
 //! Register tiles and blocks, chosen for each shape by a model of the core.
 
+use super::LowerOptions;
+use super::crossed;
 use super::sharing::{longest, share};
 use crate::codegen::target::InstructionSet;
 use crate::kernels::conv::Blocking;
@@ -227,6 +229,7 @@ pub fn depthwise_columns(width: usize, kernel_width: usize, target: InstructionS
 pub struct WinogradPlan {
     pub method: Method,
     pub filters: Filters,
+    pub arithmetic: Arithmetic,
     /// The register tile of the products.
     pub tile: Tile,
     /// Rows of tiles of one grid point.
@@ -254,13 +257,16 @@ pub fn suits_winograd(channels: usize, outputs: usize, target: InstructionSet) -
 pub fn choose_winograd(
     product: &Product,
     kernel: [usize; 2],
-    target: InstructionSet,
-    threads: usize,
+    LowerOptions { target, crossed, threads, .. }: LowerOptions,
 ) -> Option<WinogradPlan> {
     if !suits_winograd(product.reduction / (kernel[0] * kernel[1]), product.outputs, target) {
         return None;
     }
-    let plans = Method::all(kernel).iter().map(|&method| winograd_plan(product, method, target, threads));
+    let plans = Method::all(kernel).iter().flat_map(|&method| {
+        let plan =
+            move |arithmetic| winograd_plan(&Product { arithmetic, ..*product }, method, target, threads);
+        [plan(Arithmetic::Straight)].into_iter().chain(crossed.then(|| plan(Arithmetic::Crossed)))
+    });
     let plans = plans.chain(winograd_plan_in_registers(product, kernel, target, threads));
     let (cycles, plan) = plans.min_by(|a, b| a.0.total_cmp(&b.0))?;
     (cycles <= 0.9 * self::cycles(product, choose_tile(product, target), target)).then_some(plan)
@@ -291,14 +297,18 @@ pub fn winograd_plan(
         outputs: product.outputs,
         reduction: channels,
         input_per_pixel: channels,
-        arithmetic: Arithmetic::Straight,
+        arithmetic: product.arithmetic,
     };
     let tile = choose_tile(&tiles, target);
     let blocks = tile_rows.div_ceil(rows) as f64;
     let transforms = (tile_rows * columns * products) as f64
         * ((channels + product.outputs) as f64 / lanes as f64).ceil()
         * TRANSFORM_CYCLES;
-    let arithmetic = products as f64 * blocks * cycles(&tiles, tile, target);
+    let scaling = match product.arithmetic {
+        Arithmetic::Straight => 0.0,
+        Arithmetic::Crossed => crossed::scaling_cycles(&tiles, target),
+    };
+    let arithmetic = products as f64 * blocks * (cycles(&tiles, tile, target) + scaling);
     let streaming = if weights <= RESIDENT_WEIGHTS {
         0.0
     } else {
@@ -307,7 +317,14 @@ pub fn winograd_plan(
     let channels = winograd_channels(product.outputs, tile, blocks as usize, target, threads);
     (
         transforms + arithmetic.max(streaming),
-        WinogradPlan { method, filters: Filters::Packed, tile, rows, channels },
+        WinogradPlan {
+            method,
+            filters: Filters::Packed,
+            arithmetic: product.arithmetic,
+            tile,
+            rows,
+            channels,
+        },
     )
 }
 
@@ -358,7 +375,14 @@ pub fn winograd_plan_in_registers(
     let channels_of_point = winograd_channels(product.outputs, tile, blocks, target, threads);
     let depth = FILTER_DEPTHS[usize::from(tiles > tile.columns)];
     let filters = Filters::InRegisters { depth: channels.div_ceil(channels.div_ceil(depth)) };
-    let plan = WinogradPlan { method, filters, tile, rows, channels: channels_of_point };
+    let plan = WinogradPlan {
+        method,
+        filters,
+        arithmetic: Arithmetic::Straight,
+        tile,
+        rows,
+        channels: channels_of_point,
+    };
     let large = method.products() * channels * product.outputs > LARGE_WEIGHTS;
     let bonus = if large { SMALL_WEIGHTS_BONUS } else { 1.0 };
     Some(((transforms + arithmetic.max(streaming)) * bonus, plan))

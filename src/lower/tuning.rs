@@ -17,8 +17,9 @@ use crate::kernels::chain::ChainKernel;
 use crate::kernels::conv::{Blocking, ConvKernel, geometry};
 use crate::kernels::crossed::Arithmetic;
 use crate::kernels::depthwise::DepthwiseKernel;
+use crate::kernels::packed::WeightType;
 use crate::kernels::polyphase::{Filtering, PolyphaseKernel};
-use crate::kernels::product::{Order, Tile, WeightType};
+use crate::kernels::product::{Order, Tile};
 use crate::kernels::winograd;
 use crate::kernels::{KernelSpec, View};
 use crate::ops::Conv;
@@ -30,7 +31,13 @@ pub enum Choice {
     /// An implicit matrix product.
     Direct { tile: Tile, arithmetic: Arithmetic, blocking: Blocking, order: Order },
     /// Winograd's method: the products' tile, and rows of tiles of a block.
-    Winograd { method: winograd::Method, filters: winograd::Filters, tile: Tile, rows: usize },
+    Winograd {
+        method: winograd::Method,
+        filters: winograd::Filters,
+        arithmetic: Arithmetic,
+        tile: Tile,
+        rows: usize,
+    },
     /// Minimal filtering along rows: output rows of a tile, the products' tile, and rows of tiles of a block.
     Polyphase { outputs: usize, tile: Tile, rows: usize },
     /// Neighbouring pixels computed together, and rows of a block.
@@ -57,14 +64,16 @@ impl Choice {
             Choice::Direct { tile, arithmetic, blocking, .. } => {
                 tiles::fits(tile, arithmetic, target) && blocking.pixels > 0 && blocking.channels > 0
             }
-            Choice::Winograd { method, filters, tile, rows } => {
+            Choice::Winograd { method, filters, arithmetic, tile, rows } => {
                 let depth_fits = match filters {
                     winograd::Filters::Packed => true,
                     winograd::Filters::InRegisters { depth } => {
-                        depth > 0 && tiles::fits_with_filters(tile, method, target)
+                        arithmetic == Arithmetic::Straight
+                            && depth > 0
+                            && tiles::fits_with_filters(tile, method, target)
                     }
                 };
-                tile.rows == 1 && tiles::fits(tile, Arithmetic::Straight, target) && rows > 0 && depth_fits
+                tile.rows == 1 && tiles::fits(tile, arithmetic, target) && rows > 0 && depth_fits
             }
             Choice::Polyphase { tile, rows, .. } => {
                 tiles::fits(tile, Arithmetic::Straight, target) && rows > 0
@@ -105,8 +114,8 @@ pub fn choice(spec: &KernelSpec) -> Option<Choice> {
             Choice::Direct { tile, arithmetic, blocking, order }
         }
         KernelSpec::Winograd(kernel) => {
-            let winograd::WinogradKernel { method, filters, tile, rows, .. } = *kernel;
-            Choice::Winograd { method, filters, tile, rows }
+            let winograd::WinogradKernel { method, filters, arithmetic, tile, rows, .. } = *kernel;
+            Choice::Winograd { method, filters, arithmetic, tile, rows }
         }
         KernelSpec::Polyphase(kernel) => {
             let PolyphaseKernel { filtering, tile, rows, .. } = *kernel;
@@ -164,7 +173,7 @@ impl Tuning {
         id: NodeId,
         kernel: [usize; 2],
         Conv { window, groups }: Conv,
-        LowerOptions { target, threads, .. }: LowerOptions,
+        LowerOptions { target, crossed, threads, .. }: LowerOptions,
     ) -> Option<Way> {
         let view = |id: NodeId| {
             let (n, c, h, w) = graph.shape(id).nchw()?;
@@ -180,12 +189,13 @@ impl Tuning {
         };
         match self.get(|| format!("conv_{}", geometry(&x, &y, kernel, &window, groups)), target)? {
             Choice::Direct { .. } => Some(Way::Direct),
-            Choice::Winograd { method, filters, tile, rows }
+            Choice::Winograd { method, filters, arithmetic, tile, rows }
                 if method.kernel() == kernel
+                    && (crossed || arithmetic == Arithmetic::Straight)
                     && tiles::suits_winograd(x.dims[1] / groups, y.dims[1] / groups, target) =>
             {
                 let (rows, channels) = cut(method.rows.outputs(), tile, rows);
-                Some(Way::Winograd(WinogradPlan { method, filters, tile, rows, channels }))
+                Some(Way::Winograd(WinogradPlan { method, filters, arithmetic, tile, rows, channels }))
             }
             Choice::Polyphase { outputs, tile, rows }
                 if polyphase::suits(&window, kernel[0], [x.dims[1] / groups, y.dims[1] / groups]) =>

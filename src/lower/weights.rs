@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use half::f16;
 
-use super::packing::{
-    pack_crossed, pack_crossed_terms, pack_filter, pack_halves, pack_phases, pack_winograd,
-};
+use super::packing::{pack_filter, pack_halves, pack_phases, pack_winograd};
 use crate::graph::{Graph, NodeId};
+use crate::kernels::packed::{PackedFilter, WeightType};
 use crate::kernels::polyphase::PhaseFilters;
-use crate::kernels::product::{PackedFilter, WeightType};
 use crate::kernels::winograd::{Filters, Method, WinogradKernel};
 use crate::tensor::Tensor;
 
@@ -30,17 +28,6 @@ pub enum PackSource {
     Filter {
         weight: NodeId,
         taps: usize,
-        packed: PackedFilter,
-    },
-    /// `[o, c]` as panels, each output channel scaled by a power of two such that its largest weight lies in `[1, 2)`.
-    Crossed {
-        weight: NodeId,
-        packed: PackedFilter,
-    },
-    /// For each output channel of `[o, c]` what crossed products add to its sums and what brings them back to scale: two
-    /// arrays packed as a bias.
-    CrossedTerms {
-        weight: NodeId,
         packed: PackedFilter,
     },
     /// `[o, c, 3, 3]` transformed for Winograd's method: a group of panels for each product.
@@ -100,10 +87,7 @@ impl PackSource {
     /// Elements of the packed array.
     pub fn elements(&self, graph: &Graph) -> usize {
         match self {
-            PackSource::Filter { packed, .. }
-            | PackSource::Crossed { packed, .. }
-            | PackSource::Winograd { packed, .. } => packed.elements(),
-            PackSource::CrossedTerms { packed, .. } => 2 * packed.bias_elements(),
+            PackSource::Filter { packed, .. } | PackSource::Winograd { packed, .. } => packed.elements(),
             PackSource::Polyphase { filters, .. } => filters.elements(),
             PackSource::Bias { packed, .. } => packed.bias_elements(),
             PackSource::Depthwise { weight: node }
@@ -118,8 +102,6 @@ impl PackSource {
     pub fn nodes(&self) -> Vec<NodeId> {
         match *self {
             PackSource::Filter { weight: node, .. }
-            | PackSource::Crossed { weight: node, .. }
-            | PackSource::CrossedTerms { weight: node, .. }
             | PackSource::Winograd { weight: node, .. }
             | PackSource::Polyphase { weight: node, .. }
             | PackSource::Depthwise { weight: node }
@@ -156,10 +138,6 @@ impl PackSource {
                     pack_halves(&whole, target);
                 }
             },
-            PackSource::Crossed { weight, packed } => pack_crossed(values[weight].data(), packed, target),
-            PackSource::CrossedTerms { weight, packed } => {
-                pack_crossed_terms(values[weight].data(), packed, target);
-            }
             PackSource::Winograd { weight, method, packed } => {
                 pack_winograd(values[weight].data(), *method, packed, target)
             }

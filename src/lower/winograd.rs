@@ -26,7 +26,7 @@ pub fn plan(graph: &Graph, id: NodeId, options: LowerOptions) -> Option<Winograd
     }
     let (x, y) = (graph.shape(operands[0]).dims(), graph.shape(id).dims());
     let product = implicit_product([y[2], y[3]], y[1] / groups, x[1] / groups, kernel, &window);
-    tiles::choose_winograd(&product, kernel, options.target, options.threads)
+    tiles::choose_winograd(&product, kernel, options)
 }
 
 /// The border that a Winograd convolution wants around what it reads.
@@ -59,6 +59,7 @@ pub fn lower(
         epilogue,
         method: plan.method,
         filters: plan.filters,
+        arithmetic: plan.arithmetic,
         tile: plan.tile,
         order: tiles::choose_order(&implicit_product([1, plan.rows], outputs, channels, [1, 1], &window)),
         rows: plan.rows,

@@ -20,7 +20,7 @@ use crate::codegen::ptx::Target;
 use crate::codegen::target::InstructionSet;
 use crate::interpreter::EvaluateError;
 use crate::kernels::gpu::gemm::Precision;
-use crate::kernels::product::WeightType;
+use crate::kernels::packed::WeightType;
 use crate::lower::gpu::GpuLowerError;
 use crate::lower::{LowerError, LowerOptions, Tuning};
 use crate::passes::{self, PassError};

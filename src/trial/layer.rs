@@ -3,10 +3,9 @@
 use crate::graph::{Graph, NodeId};
 use crate::kernels::chain::ChainKernel;
 use crate::kernels::conv::ConvKernel;
-use crate::kernels::crossed::Arithmetic;
 use crate::kernels::depthwise::DepthwiseKernel;
+use crate::kernels::packed::PackedFilter;
 use crate::kernels::polyphase::PolyphaseKernel;
-use crate::kernels::product::PackedFilter;
 use crate::kernels::winograd::WinogradKernel;
 use crate::kernels::{
     BatchNormKernel, ElementFunction, Elementwise, Family, Fill, FusedEpilogue, FusedStep, KernelSpec, View,
@@ -120,25 +119,10 @@ impl Layer {
         Ok([weight, bias])
     }
 
-    /// The packed weights, bias and, for crossed products, terms of a matrix product.
-    fn packed_filter(
-        &mut self,
-        weight: NodeId,
-        taps: usize,
-        bias: NodeId,
-        packed: PackedFilter,
-        arithmetic: Arithmetic,
-    ) {
+    /// The packed weights and bias of a matrix product.
+    fn packed_filter(&mut self, weight: NodeId, taps: usize, bias: NodeId, packed: PackedFilter) {
         let bias = PackSource::Bias { bias: Some(bias), packed };
-        let sources = match arithmetic {
-            Arithmetic::Straight => vec![PackSource::Filter { weight, taps, packed }, bias],
-            Arithmetic::Crossed => vec![
-                PackSource::Crossed { weight, packed },
-                bias,
-                PackSource::CrossedTerms { weight, packed },
-            ],
-        };
-        self.buffers.extend(sources.into_iter().map(Buffer::Packed));
+        self.buffers.extend([PackSource::Filter { weight, taps, packed }, bias].map(Buffer::Packed));
     }
 
     fn plain(&mut self, node: NodeId) {
@@ -204,7 +188,7 @@ impl Layer {
         let x = self.input("x", &kernel.x)?;
         let [weight, bias] = self.filter("", [kernel.y.dims[1], kernel.x.dims[1] / groups, kh, kw])?;
         let packed = kernel.packed_filter(lanes);
-        self.packed_filter(weight, kh * kw, bias, packed, kernel.arithmetic);
+        self.packed_filter(weight, kh * kw, bias, packed);
         self.finish(Conv { window, groups }, vec![x, weight, bias], &kernel.epilogue, &kernel.y)
     }
 
@@ -247,7 +231,7 @@ impl Layer {
         self.buffers.push(Buffer::Packed(PackSource::Depthwise { weight: w1 }));
         self.plain(b1);
         let packed = kernel.packed_filter(lanes);
-        self.packed_filter(w2, 1, b2, packed, kernel.arithmetic);
+        self.packed_filter(w2, 1, b2, packed);
         let (first, first_operands) = self.epilogue("inner", &kernel.depthwise_epilogue)?;
         let (second, second_operands) = self.epilogue("outer", &kernel.pointwise_epilogue)?;
         let stage = |name: &str, window, groups, epilogue| ConvStage {

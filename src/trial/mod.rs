@@ -16,7 +16,7 @@ use crate::codegen::target::InstructionSet;
 use crate::codegen::vector;
 use crate::graph::NodeId;
 use crate::interpreter;
-use crate::kernels::product::WeightType;
+use crate::kernels::packed::WeightType;
 use crate::kernels::{Family, KernelSpec, View};
 use crate::ops::Op;
 use crate::runtime::KernelRunner;

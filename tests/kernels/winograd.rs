@@ -47,6 +47,7 @@ fn check_case(case: Case, method: Method, filters: Filters) {
         epilogue: FusedEpilogue(Vec::new()),
         method,
         filters,
+        arithmetic,
         tile: Tile { rows: 1, columns, vectors: 1 },
         order: Order::Panels,
         rows,

@@ -12,9 +12,8 @@ pub use filtering::Filtering;
 use super::Family;
 use super::crossed::Arithmetic;
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
-use super::product::{
-    Element, Ends, Order, PackedFilter, Product, Region, Then, Tile, WeightType, stretches, sum, uneven,
-};
+use super::packed::{PackedFilter, WeightType};
+use super::product::{Element, Ends, Order, Product, Region, Then, Tile, stretches, sum, uneven};
 use super::view::{CACHE_LINE, View, layout_suffix};
 use crate::codegen::vector::{Access, Address, Affine, Builder, Index, Kernel, Reg};
 use crate::ops::Window;
@@ -82,6 +81,7 @@ impl PolyphaseKernel {
             reduction: self.filtering.phases() * self.width * self.x.dims[1] / self.groups,
             panel_width: self.tile.vectors * lanes,
             weight_type: WeightType::F32,
+            arithmetic: Arithmetic::Straight,
         };
         PhaseFilters { filtering: self.filtering, width: self.width, packed }
     }
@@ -363,7 +363,6 @@ impl Stages<'_> {
                 kernel: [phases, width],
                 window: &window,
                 tile,
-                arithmetic: Arithmetic::Straight,
                 order,
                 then: Then::NextGroup,
                 next_input: None,

@@ -9,8 +9,9 @@ use crate::kernels::chain::ChainKernel;
 use crate::kernels::conv::{Blocking, ConvKernel};
 use crate::kernels::crossed::Arithmetic;
 use crate::kernels::depthwise::DepthwiseKernel;
+use crate::kernels::packed::WeightType;
 use crate::kernels::polyphase::{Filtering, PolyphaseKernel};
-use crate::kernels::product::{Order, WeightType};
+use crate::kernels::product::Order;
 use crate::kernels::winograd::{Filters, Method, WinogradKernel};
 use crate::kernels::{
     BatchNormKernel, ElementFunction, Elementwise, Fill, GlobalPoolKernel, KernelSpec, LrnKernel, PoolKernel,
@@ -124,6 +125,8 @@ fn winograd(c: &mut Cursor) -> Parsed {
         let [rows, columns] = outputs;
         return Err(c.blame(place, format!("a convolution of stride 1 in tiles of {rows}×{columns} outputs")));
     };
+    let crossed = c.place();
+    let arithmetic = arithmetic(c);
     let epilogue = epilogue(c, &shape.y)?;
     tile_mark(c, "the register tile")?;
     let tile = tile(c, false)?;
@@ -140,12 +143,29 @@ fn winograd(c: &mut Cursor) -> Parsed {
         Some(depth) => Filters::InRegisters { depth },
         None => Filters::Packed,
     };
+    if filters != Filters::Packed && arithmetic == Arithmetic::Crossed {
+        return Err(
+            c.blame(crossed, "straight products of filters that are transformed in registers".to_owned())
+        );
+    }
     // Filters in registers know but one.
     let order = if filters == Filters::Packed { order(c) } else { Order::Panels };
     let [x, y] = views(c, [&shape.x, &shape.y])?;
     let (window, groups) = (shape.window, shape.groups);
-    let kernel =
-        WinogradKernel { x, y, window, groups, epilogue, method, filters, tile, order, rows, channels };
+    let kernel = WinogradKernel {
+        x,
+        y,
+        window,
+        groups,
+        epilogue,
+        method,
+        filters,
+        arithmetic,
+        tile,
+        order,
+        rows,
+        channels,
+    };
     Ok(KernelSpec::Winograd(kernel))
 }
 

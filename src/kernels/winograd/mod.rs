@@ -15,11 +15,10 @@ pub use transform::{FilterTransform, Method, Transform};
 use serde::{Deserialize, Serialize};
 
 use super::Family;
-use super::crossed::Arithmetic;
+use super::crossed::{Arithmetic, Operand, PER_PIXEL, Rescaled, Terms};
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
-use super::product::{
-    Element, Ends, Order, PackedFilter, Product, Region, Then, Tile, WeightType, stretches, sum, uneven,
-};
+use super::packed::{PackedFilter, WeightType};
+use super::product::{Element, Ends, Order, Product, Region, Then, Tile, stretches, sum, uneven};
 use super::view::{CACHE_LINE, View, layout_suffix};
 use crate::codegen::vector::{Access, Address, Affine, Builder, Index, Kernel, Reg};
 use crate::ops::Window;
@@ -52,6 +51,8 @@ pub struct WinogradKernel {
     pub epilogue: FusedEpilogue,
     pub method: Method,
     pub filters: Filters,
+    /// Crossed only with filters that are transformed when they are packed.
+    pub arithmetic: Arithmetic,
     /// The register tile of the products: one row of as many tiles of the image as columns. With filters transformed in
     /// registers, one vector of all products of a tile's row.
     pub tile: Tile,
@@ -86,6 +87,7 @@ impl WinogradKernel {
             reduction,
             panel_width: self.tile.vectors * lanes,
             weight_type: WeightType::F32,
+            arithmetic: self.arithmetic,
         }
     }
 
@@ -167,10 +169,11 @@ impl Family for WinogradKernel {
             Filters::InRegisters { depth } => format!("_d{depth}"),
         };
         format!(
-            "winograd{}x{}_{}{}_t{columns}x{vectors}_b{}x{}{order}{}",
+            "winograd{}x{}_{}{}{}_t{columns}x{vectors}_b{}x{}{order}{}",
             self.method.rows.outputs(),
             self.method.columns.outputs(),
             super::conv::geometry(&self.x, &self.y, self.method.kernel(), &self.window, self.groups),
+            self.arithmetic.suffix(),
             self.epilogue.suffix(),
             self.rows,
             self.channels,
@@ -192,9 +195,16 @@ impl Family for WinogradKernel {
         let epilogue = self.epilogue.declare(&mut k);
         let y = k.buffer("y", Access::Write, self.y.end());
         let patch = self.method.products() * lanes;
-        let scratch = k.buffer("scratch", Access::Scratch, patch + before.elements() + after.elements());
+        // What is known of the tiles' operands of one product.
+        let pixels = match self.arithmetic {
+            Arithmetic::Straight => 0,
+            Arithmetic::Crossed => PER_PIXEL * before.tiles,
+        };
+        let elements = patch + before.elements() + after.elements() + pixels;
+        let scratch = k.buffer("scratch", Access::Scratch, elements);
         let before_base = scratch.plus(patch);
         let after_base = before_base.plus(before.elements());
+        let pixels = after_base.plus(after.elements());
         let stages = Stages {
             kernel: self,
             x: (&self.x, x),
@@ -206,6 +216,7 @@ impl Family for WinogradKernel {
             bias,
             epilogue: &epilogue,
             patch: scratch,
+            pixels,
         };
         let image = k.grid(0, images);
         let tile_height = self.method.rows.outputs();
@@ -257,6 +268,8 @@ struct Stages<'a> {
     epilogue: &'a EpilogueBuffers<'a>,
     /// One tile of one vector of channels, between the two passes of a transform.
     patch: Address,
+    /// What crossed products know of the operands of one product.
+    pixels: Address,
 }
 
 /// The output rows of a grid point.
@@ -302,12 +315,11 @@ impl Stages<'_> {
         let window = Window::default();
         let product = Product {
             x: (&view, base.clone()),
-            weights: self.weights.along(part.group, self.filter.elements() / groups),
+            weights: self.weights.along(part.group, self.filter.panel_elements() / groups),
             filter: self.filter,
             kernel: [1, 1],
             window: &window,
             tile,
-            arithmetic: Arithmetic::Straight,
             order,
             then: Then::NextGroup,
             next_input: None,
@@ -322,7 +334,18 @@ impl Stages<'_> {
                 channels: part.channels,
             };
             let product_start = Affine::from(index).times(self.after.0.product);
-            product.region(k, &region, &Partial { block: &self.after, product: product_start });
+            let ends = Partial { block: &self.after, product: product_start };
+            let number = Affine::from(index).along(part.group, method.products());
+            match Terms::of(&self.filter, &self.weights, &number) {
+                Some(terms) => {
+                    let channels = View { dims: vec![1, block.channels, 1, block.tiles], ..view.clone() };
+                    let base = base.along(index, block.product);
+                    let operand = Operand::with_pixels(channels, base, self.pixels.clone());
+                    operand.scale(k, region.size);
+                    product.region(k, &region, &Rescaled { ends, operand: &operand, terms });
+                }
+                None => product.region(k, &region, &ends),
+            }
         });
     }
 
