@@ -128,9 +128,12 @@ fn words(choice: &Choice) -> String {
                 crossed(arithmetic)
             )
         }
-        Choice::Polyphase { outputs, tile, rows } => format!(
-            "polyphase{outputs} {}x{}x{}, blocks of {rows} rows",
-            tile.rows, tile.columns, tile.vectors
+        Choice::Polyphase { outputs, arithmetic, tile, rows } => format!(
+            "polyphase{outputs} {}x{}x{}{}, blocks of {rows} rows",
+            tile.rows,
+            tile.columns,
+            tile.vectors,
+            crossed(arithmetic)
         ),
         Choice::Depthwise { columns, rows } => format!("depthwise {columns}, blocks of {rows} rows"),
         Choice::Fused { columns, tile, arithmetic, order: o, rows } => format!(

@@ -156,7 +156,11 @@ impl Family for ChainKernel {
                 };
                 match Terms::of(&filter, &weights, &zero()) {
                     Some(terms) => {
-                        pointwise.region(k, &region, &Rescaled { ends: layer, operand: &operand, terms });
+                        pointwise.region(
+                            k,
+                            &region,
+                            &Rescaled { ends: layer, pixels: &operand.pixels, terms },
+                        );
                     }
                     None => pointwise.region(k, &region, &layer),
                 }

@@ -204,7 +204,11 @@ impl Family for ConvKernel {
                     };
                     match (&operand, Terms::of(&filter, &weights, &group)) {
                         (Some(operand), Some(terms)) => {
-                            product.region(k, &region, &Rescaled { ends: layer, operand, terms });
+                            product.region(
+                                k,
+                                &region,
+                                &Rescaled { ends: layer, pixels: &operand.pixels, terms },
+                            );
                         }
                         _ => product.region(k, &region, &layer),
                     }

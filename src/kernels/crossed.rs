@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 use super::packed::PackedFilter;
 use super::product::{Element, Ends};
 use super::view::{CACHE_LINE, View};
-use crate::codegen::vector::{Address, Affine, Binary, Builder, Reg, Unary, VectorStep};
+use crate::codegen::vector::{Address, Affine, Binary, Builder, Index, Reg, Unary, VectorStep};
+use crate::ops::Window;
 
 /// How the sums of a matrix product are computed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
@@ -48,15 +49,36 @@ pub fn quarter(channels: usize) -> usize {
     channels / 4
 }
 
-/// What is known of a pixel: what its sums start from, and the scale that they are brought back to.
-pub(super) const PER_PIXEL: usize = 2;
+/// Which of a run's rows of packed weights is that of a channel: those that are multiplied with at a time follow one
+/// another.
+pub fn row_of(channel: usize, channels: usize) -> usize {
+    let quarter = quarter(channels);
+    if channel < 4 * quarter { 4 * (channel % quarter) + channel / quarter } else { channel }
+}
+
+/// What crossed products know of each pixel: what its sums start from, and what brings them back to scale.
+#[derive(Clone)]
+pub(super) struct Pixels {
+    /// `[h, w, 2]` in scratch memory.
+    pub at: Address,
+    pub columns: usize,
+}
+
+impl Pixels {
+    /// Elements for each pixel.
+    pub const EACH: usize = 2;
+
+    fn of(&self, [row, column]: &[Affine; 2]) -> Address {
+        self.at.at(row, Pixels::EACH * self.columns).at(column, Pixels::EACH)
+    }
+}
 
 /// Pixels in scratch memory, each scaled by a power of two such that its largest element lies in `[1, 2)`.
 pub(super) struct Operand {
     /// `[1, c, h, w]`
     view: View,
     base: Address,
-    pixels: Address,
+    pub pixels: Pixels,
 }
 
 impl Operand {
@@ -68,17 +90,18 @@ impl Operand {
     /// Elements of scratch memory for the pixels of such a view.
     pub fn elements(view: &View) -> usize {
         let [_, _, rows, columns] = view.dims[..] else { unreachable!("rank 4") };
-        view.end().next_multiple_of(CACHE_LINE) + PER_PIXEL * rows * columns
+        view.end().next_multiple_of(CACHE_LINE) + Pixels::EACH * rows * columns
     }
 
     /// Pixels that lie, or will lie, where the view says, in scratch memory from `base` on.
     pub fn new(view: View, base: Address) -> Self {
         let pixels = base.plus(view.end().next_multiple_of(CACHE_LINE));
-        Operand { view, base, pixels }
+        Operand::with_pixels(view, base, pixels)
     }
 
-    /// The same with `[h, w, 2]` elements of scratch memory elsewhere for what is known of each pixel.
+    /// The same with what is known of the pixels elsewhere in scratch memory.
     pub fn with_pixels(view: View, base: Address, pixels: Address) -> Self {
+        let pixels = Pixels { at: pixels, columns: view.dims[3] };
         Operand { view, base, pixels }
     }
 
@@ -95,76 +118,153 @@ impl Operand {
 
     /// Takes `size` pixels from `x` on, whose channels are contiguous, at the strides of rows and columns.
     pub fn take(&self, k: &mut Builder, x: &Address, strides: [usize; 2], size: [usize; 2]) {
-        let [_, channels, _, columns] = self.view.dims[..] else { unreachable!("rank 4") };
         k.repeat(size[0], |k, row| {
             k.repeat(size[1], |k, column| {
                 let from = x.along(row, strides[0]).along(column, strides[1]);
                 let to = self.base.along(row, self.view.strides[2]).along(column, self.view.strides[3]);
-                let pixel = self.pixels.along(row, PER_PIXEL * columns).along(column, PER_PIXEL);
-                scale_pixel(k, channels, &from, &to, &pixel);
+                let channels = Channels { count: self.view.dims[1] };
+                let greatest = Greatest::new(k);
+                channels.measure(k, &from, &greatest);
+                let scale = greatest.scale(k);
+                let squares = channels.scale(k, &from, &to, &scale);
+                let start = k.unary(Unary::Neg, squares);
+                let pixel = self.pixels.of(&[row.into(), column.into()]);
+                k.store_lanes(start, pixel.clone(), 1);
+                k.store_lanes(scale.back, pixel.plus(1usize), 1);
             });
         });
     }
+}
 
-    /// Where a pixel's own figures lie.
-    fn pixel(&self, pixel: &[Affine; 2]) -> Address {
-        self.pixels.at(&pixel[0], PER_PIXEL * self.view.dims[3]).at(&pixel[1], PER_PIXEL)
+/// Rows of pixels in scratch memory that windows pass over, which need one scale for all of them.
+pub(super) struct Rows<'a> {
+    /// `[_, c, h, w]`
+    pub view: &'a View,
+    /// The first pixel.
+    pub first: Address,
+    /// Those of each row that the windows reach.
+    pub columns: usize,
+    /// As many elements of scratch memory as there are pixels.
+    pub squares: Address,
+}
+
+impl Rows<'_> {
+    /// Scales the pixels under windows of all rows, and notes for each window in `pixels` what its sums start from.
+    pub fn scale(&self, k: &mut Builder, [rows, width]: [usize; 2], window: &Window, pixels: &Pixels) {
+        let channels = Channels { count: self.view.dims[1] };
+        let [_, _, row_stride, column_stride] = self.view.strides[..] else { unreachable!("rank 4") };
+        let at = |row: Index, column: Index| self.first.along(row, row_stride).along(column, column_stride);
+        let greatest = Greatest::new(k);
+        k.repeat(rows, |k, row| {
+            k.repeat(self.columns, |k, column| channels.measure(k, &at(row, column), &greatest));
+        });
+        let scale = greatest.scale(k);
+        k.repeat(rows, |k, row| {
+            k.repeat(self.columns, |k, column| {
+                let pixel = at(row, column);
+                let squares = channels.scale(k, &pixel, &pixel, &scale);
+                k.store_lanes(squares, self.squares.along(row, self.columns).along(column, 1usize), 1);
+            });
+        });
+        k.repeat(pixels.columns, |k, column| {
+            let start = k.register();
+            k.assign_constant(start, 0.0);
+            for row in 0..rows {
+                for tap in 0..width {
+                    let at = self.squares.plus(row * self.columns + tap * window.dilation[1]);
+                    let squares = k.load_lanes(at.along(column, window.stride[1]), 1);
+                    k.combine(Binary::Sub, start, squares);
+                }
+            }
+            let pixel = pixels.of(&[Affine::default(), column.into()]);
+            k.store_lanes(start, pixel.clone(), 1);
+            k.store_lanes(scale.back, pixel.plus(1usize), 1);
+        });
     }
 }
 
-/// Copies a pixel's channels to scale, then what its sums start from and what brings them back.
-fn scale_pixel(k: &mut Builder, channels: usize, from: &Address, to: &Address, pixel: &Address) {
-    let quarter = quarter(channels);
-    // The quarters side by side, then what is left over.
-    let vectors = |k: &mut Builder, body: &mut dyn FnMut(&mut Builder, &[usize], VectorStep)| {
+/// The channels of a pixel.
+#[derive(Clone, Copy)]
+struct Channels {
+    count: usize,
+}
+
+impl Channels {
+    /// The quarters side by side, then what is left over: calls `body` with the first channels of what is taken at once.
+    fn vectors(self, k: &mut Builder, mut body: impl FnMut(&mut Builder, &[usize], VectorStep)) {
+        let quarter = quarter(self.count);
         k.vectors(quarter, |k, step| body(k, &[0, quarter, 2 * quarter, 3 * quarter], step));
-        k.vectors(channels - 4 * quarter, |k, step| body(k, &[4 * quarter], step));
-    };
-    let [even, odd] = [0, 1].map(|_| {
-        let greatest = k.register();
-        k.assign_constant(greatest, 0.0);
-        greatest
-    });
-    vectors(k, &mut |k, starts, step| {
-        for (&start, greatest) in starts.iter().zip([even, odd].into_iter().cycle()) {
-            let x = k.load_lanes(step.at(&from.plus(start)), step.lanes);
-            let size = k.unary(Unary::Abs, x);
-            k.combine(Binary::Max, greatest, size);
-        }
-    });
-    let greatest = k.max(even, odd);
-    let greatest = k.reduce(Binary::Max, greatest);
-    // What is smaller than the smallest normal number counts as zero; infinities stay what they are.
-    let least = k.constant(f32::MIN_POSITIVE);
-    let most = k.constant(LARGEST_SCALE);
-    let clamped = k.max(greatest, least);
-    let clamped = k.min(clamped, most);
-    let exponent = k.unary(Unary::Exponent, clamped);
-    let back = k.unary(Unary::Exp2, exponent);
-    let zero = k.constant(0.0);
-    let back = k.select(greatest, least, back, zero);
-    let down = k.unary(Unary::Neg, exponent);
-    let down = k.unary(Unary::Exp2, down);
-    let squares = k.register();
-    k.assign_constant(squares, 0.0);
-    vectors(k, &mut |k, starts, step| {
-        let scaled: Vec<Reg> = starts
-            .iter()
-            .map(|&start| {
+        k.vectors(self.count - 4 * quarter, |k, step| body(k, &[4 * quarter], step));
+    }
+
+    /// Takes the elements into account for a scale.
+    fn measure(self, k: &mut Builder, from: &Address, greatest: &Greatest) {
+        self.vectors(k, |k, starts, step| {
+            for (&start, &greatest) in starts.iter().zip(greatest.0.iter().cycle()) {
                 let x = k.load_lanes(step.at(&from.plus(start)), step.lanes);
-                let x = k.mul(x, down);
-                k.store_lanes(x, step.at(&to.plus(start)), step.lanes);
-                x
-            })
-            .collect();
-        if let [first, second, ..] = scaled[..] {
-            k.accumulate(squares, first, second);
-        }
-    });
-    let squares = k.reduce(Binary::Add, squares);
-    let start = k.unary(Unary::Neg, squares);
-    k.store_lanes(start, pixel.clone(), 1);
-    k.store_lanes(back, pixel.plus(1usize), 1);
+                let size = k.unary(Unary::Abs, x);
+                k.combine(Binary::Max, greatest, size);
+            }
+        });
+    }
+
+    /// Copies the elements to scale; what those that are taken crosswise will add to sums.
+    fn scale(self, k: &mut Builder, from: &Address, to: &Address, scale: &Scale) -> Reg {
+        let squares = k.register();
+        k.assign_constant(squares, 0.0);
+        self.vectors(k, |k, starts, step| {
+            let scaled: Vec<Reg> = starts
+                .iter()
+                .map(|&start| {
+                    let x = k.load_lanes(step.at(&from.plus(start)), step.lanes);
+                    let x = k.mul(x, scale.down);
+                    k.store_lanes(x, step.at(&to.plus(start)), step.lanes);
+                    x
+                })
+                .collect();
+            if let [first, second, ..] = scaled[..] {
+                k.accumulate(squares, first, second);
+            }
+        });
+        k.reduce(Binary::Add, squares)
+    }
+}
+
+/// The largest absolute values of two sets of elements, in each lane: two, so that one need not wait for the other.
+struct Greatest([Reg; 2]);
+
+/// A power of two that brings elements to scale, and its inverse.
+struct Scale {
+    down: Reg,
+    back: Reg,
+}
+
+impl Greatest {
+    fn new(k: &mut Builder) -> Self {
+        Greatest([0, 1].map(|_| {
+            let greatest = k.register();
+            k.assign_constant(greatest, 0.0);
+            greatest
+        }))
+    }
+
+    fn scale(self, k: &mut Builder) -> Scale {
+        let Greatest([even, odd]) = self;
+        let greatest = k.max(even, odd);
+        let greatest = k.reduce(Binary::Max, greatest);
+        // What is smaller than the smallest normal number counts as zero; infinities stay what they are.
+        let least = k.constant(f32::MIN_POSITIVE);
+        let most = k.constant(LARGEST_SCALE);
+        let clamped = k.max(greatest, least);
+        let clamped = k.min(clamped, most);
+        let exponent = k.unary(Unary::Exponent, clamped);
+        let back = k.unary(Unary::Exp2, exponent);
+        let zero = k.constant(0.0);
+        let back = k.select(greatest, least, back, zero);
+        let down = k.unary(Unary::Neg, exponent);
+        let down = k.unary(Unary::Exp2, down);
+        Scale { down, back }
+    }
 }
 
 /// `2^126`: the largest power of two whose inverse is a normal number.
@@ -174,7 +274,7 @@ const LARGEST_SCALE: f32 = 8.507_059_2e37;
 /// they stand for, whose own start is added then.
 pub(super) struct Rescaled<'a, E> {
     pub ends: E,
-    pub operand: &'a Operand,
+    pub pixels: &'a Pixels,
     pub terms: Terms,
 }
 
@@ -202,13 +302,13 @@ impl<E: Ends> Ends for Rescaled<'_, E> {
     }
 
     fn start(&self, k: &mut Builder, at: &Element) -> Reg {
-        let pixel = k.broadcast(self.operand.pixel(&at.pixel));
+        let pixel = k.broadcast(self.pixels.of(&at.pixel));
         let channel = k.load(self.terms.at.at(&at.channel, 1usize));
         k.sub(pixel, channel)
     }
 
     fn finish(&self, k: &mut Builder, at: &Element, value: Reg) {
-        let pixel = k.broadcast(self.operand.pixel(&at.pixel).plus(1usize));
+        let pixel = k.broadcast(self.pixels.of(&at.pixel).plus(1usize));
         let value = k.mul(value, pixel);
         let channel = k.load(self.terms.at.plus(self.terms.plane).at(&at.channel, 1usize));
         let start = self.ends.start(k, at);

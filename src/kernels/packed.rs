@@ -1,6 +1,6 @@
 //! Weights as kernels read them.
 
-use super::crossed::Arithmetic;
+use super::crossed::{Arithmetic, row_of};
 
 /// How weights are stored in memory. Arithmetic is `f32` in either case.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
@@ -30,7 +30,7 @@ impl WeightType {
 /// The layout of packed weights: `[group][panel][kh][kw][c][panel_width]`, output channels innermost, the last
 /// panel of each group filled up with zeros. A bias is packed alike, as `f32`: `[group][panel][panel_width]`.
 ///
-/// For crossed products each output channel is scaled by a power of two such that its largest weight lies in `[1, 2)`, and
+/// For crossed products the rows of a tap's channels are in the order that [`row_of`] says, each output channel is scaled by a power of two such that its largest weight lies in `[1, 2)`, and
 /// two arrays follow the panels, packed as a bias: what the weights that are taken crosswise add to a channel's sums, and
 /// what brings it back to scale.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -48,6 +48,14 @@ pub struct PackedFilter {
 }
 
 impl PackedFilter {
+    /// Which row of a tap's weights, of so many channels, is that of a channel.
+    pub fn row_of(&self, channel: usize, channels: usize) -> usize {
+        match self.arithmetic {
+            Arithmetic::Straight => channel,
+            Arithmetic::Crossed => row_of(channel, channels),
+        }
+    }
+
     pub fn panels(&self) -> usize {
         self.outputs.div_ceil(self.panel_width)
     }

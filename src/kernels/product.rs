@@ -348,18 +348,16 @@ impl Product<'_> {
         let step = |k: &mut Builder, x: &Address, weights: &Address| {
             self.multiply_add(k, x, weights, &displacements, accumulators);
         };
-        let joined = channel_stride == 1 && pixel_stride == channels && dilation[1] == 1;
+        let is_crossed = self.filter.arithmetic == Arithmetic::Crossed;
+        // Crossed products know of each pixel by itself.
+        let joined = !is_crossed && channel_stride == 1 && pixel_stride == channels && dilation[1] == 1;
         let (taps, run) = if joined { (1, kw * channels) } else { (kw, channels) };
         k.repeat(kh, |k, ky| {
             let x = x.along(ky, dilation[0] * row_stride);
             let weights = weights.along(ky, kw * channels * row);
             let ahead = ahead.along(ky, kw * channels);
-            if self.filter.arithmetic == Arithmetic::Crossed {
-                assert_eq!([kh, taps], [1, 1], "crossed products are those of one run of channels");
-                return self.cross(k, (&x, &weights), &ahead, run, &displacements, accumulators);
-            }
             let unroll = unroll(k.lanes());
-            if taps * run <= MAX_UNROLLED && unroll > 1 {
+            if taps * run <= MAX_UNROLLED && unroll > 1 && !is_crossed {
                 for at in 0..taps * run {
                     if at.is_multiple_of(unroll) {
                         ahead.plus(at).prefetch(k, unroll);
@@ -374,6 +372,9 @@ impl Product<'_> {
                 let x = x.along(kx, dilation[1] * pixel_stride);
                 let weights = weights.along(kx, run * row);
                 let ahead = ahead.along(kx, run);
+                if is_crossed {
+                    return self.cross(k, (&x, &weights), &ahead, run, &displacements, accumulators);
+                }
                 k.repeat(run / unroll, |k, channel| {
                     let x = x.along(channel, unroll * channel_stride);
                     let weights = weights.along(channel, unroll * row);
@@ -403,14 +404,13 @@ impl Product<'_> {
         let quarter = quarter(run);
         k.repeat(quarter, |k, step| {
             let x = x.along(step, stride);
-            let weights = weights.along(step, row);
+            let weights = weights.along(step, 4 * row);
             ahead.along(step, 4).prefetch(k, 4);
             let element = |k: &mut Builder, part: usize, displacement: usize| {
                 k.broadcast(x.plus(part * quarter * stride + displacement))
             };
             for v in 0..accumulators[0].len() {
-                let weight =
-                    |k: &mut Builder, part: usize| k.load(weights.plus(part * quarter * row + v * lanes));
+                let weight = |k: &mut Builder, part: usize| k.load(weights.plus(part * row + v * lanes));
                 let [first, second] = [0, 1].map(|part| weight(k, part));
                 for (&displacement, registers) in displacements.iter().zip(accumulators) {
                     let [x0, x1] = [0, 1].map(|part| element(k, part, displacement));

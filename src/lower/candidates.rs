@@ -40,7 +40,7 @@ pub fn candidates(spec: &KernelSpec, options: LowerOptions) -> Vec<Choice> {
         KernelSpec::Polyphase(kernel) => {
             let (x, y, window) = (&kernel.x, &kernel.y, &kernel.window);
             let product = product(x, y, kernel.kernel(), window, kernel.groups);
-            let mut found = by_filtering(&product, kernel.filtering.taps, window, target);
+            let mut found = by_filtering(&product, kernel.filtering.taps, (window, kernel.groups), options);
             found.insert(
                 0,
                 direct(&product, tiles::choose_tile(&product, target), target, images(y, kernel.groups)),
@@ -156,7 +156,7 @@ fn conv(kernel: &ConvKernel, options: LowerOptions) -> Vec<Choice> {
     }
     let per_group = [x.dims[1] / groups, y.dims[1] / groups];
     if winograd && polyphase::suits(window, kernel.kernel[0], per_group) {
-        found.extend(by_filtering(&product, kernel.kernel[0], window, target));
+        found.extend(by_filtering(&product, kernel.kernel[0], (window, *groups), options));
     }
     let best = tiles::best_tiles(&product, target, TILES);
     found.extend(best.into_iter().map(|tile| direct(&product, tile, target, images)));
@@ -205,13 +205,25 @@ fn by_winograd(product: &Product, kernel: [usize; 2], options: LowerOptions) -> 
 }
 
 /// Minimal filtering along rows: as many output rows at a time as the model finds best, then others, and other blocks.
-fn by_filtering(product: &Product, taps: usize, window: &Window, target: InstructionSet) -> Vec<Choice> {
-    let plans = Filtering::all(taps, window.stride[0])
-        .map(|filtering| polyphase::polyphase_plan(product, filtering, window, target, 1));
+fn by_filtering(
+    product: &Product,
+    taps: usize,
+    (window, groups): (&Window, usize),
+    options: LowerOptions,
+) -> Vec<Choice> {
+    let channels = product.input_per_pixel / (window.stride[0] * window.stride[1]);
+    let arithmetics = polyphase::arithmetics(groups, channels, options);
+    let plans = Filtering::all(taps, window.stride[0]).flat_map(|filtering| {
+        arithmetics.iter().map(move |&arithmetic| {
+            let product = Product { arithmetic, ..*product };
+            polyphase::polyphase_plan(&product, filtering, window, options.target, 1)
+        })
+    });
     let mut plans: Vec<(f64, PolyphasePlan)> = plans.collect();
     plans.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let choice = |PolyphasePlan { filtering, tile, rows, .. }| Choice::Polyphase {
+    let choice = |PolyphasePlan { filtering, arithmetic, tile, rows, .. }| Choice::Polyphase {
         outputs: filtering.outputs,
+        arithmetic,
         tile,
         rows,
     };

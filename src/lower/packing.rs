@@ -2,7 +2,6 @@
 
 use half::f16;
 
-use crate::kernels::crossed::quarter;
 use crate::kernels::packed::PackedFilter;
 use crate::kernels::polyphase::PhaseFilters;
 use crate::kernels::winograd::{FilterTransform, Method};
@@ -13,17 +12,19 @@ pub fn pack_filter(weight: &[f32], taps: usize, packed: &PackedFilter, target: &
     let PackedFilter { outputs, reduction, panel_width, .. } = *packed;
     let channels = reduction / taps;
     let (target, terms) = target.split_at_mut(packed.groups * packed.panels() * reduction * panel_width);
-    let mut terms = Terms::new(packed, terms);
+    let mut terms = Terms::new(packed, channels, terms);
     let groups = weight.chunks_exact(outputs * reduction);
     let targets = target.chunks_exact_mut(packed.panels() * reduction * panel_width);
     for (group, (weight, target)) in groups.zip(targets).enumerate() {
         let panels = target.chunks_exact_mut(reduction * panel_width);
         for (number, (filters, panel)) in weight.chunks(panel_width * reduction).zip(panels).enumerate() {
-            for (at, row) in panel.chunks_exact_mut(panel_width).enumerate() {
-                let (tap, channel) = (at / channels, at % channels);
-                let column = filters[channel * taps + tap..].iter().step_by(reduction);
-                for (target, &value) in row.iter_mut().zip(column) {
-                    *target = value;
+            for (tap, rows) in panel.chunks_exact_mut(channels * panel_width).enumerate() {
+                for channel in 0..channels {
+                    let row = packed.row_of(channel, channels) * panel_width;
+                    let column = filters[channel * taps + tap..].iter().step_by(reduction);
+                    for (target, &value) in rows[row..][..panel_width].iter_mut().zip(column) {
+                        *target = value;
+                    }
                 }
             }
             terms.take(group * packed.panels() + number, panel);
@@ -34,14 +35,16 @@ pub fn pack_filter(weight: &[f32], taps: usize, packed: &PackedFilter, target: &
 /// What crossed products keep behind panels, or nothing.
 struct Terms<'a> {
     width: usize,
+    /// Channels of which pairs are taken crosswise.
+    run: usize,
     sums: &'a mut [f32],
     backs: &'a mut [f32],
 }
 
 impl<'a> Terms<'a> {
-    fn new(packed: &PackedFilter, target: &'a mut [f32]) -> Self {
+    fn new(packed: &PackedFilter, run: usize, target: &'a mut [f32]) -> Self {
         let (sums, backs) = target.split_at_mut(target.len() / 2);
-        Terms { width: packed.panel_width, sums, backs }
+        Terms { width: packed.panel_width, run, sums, backs }
     }
 
     /// Brings a panel to scale and notes its output channels' terms.
@@ -61,11 +64,12 @@ impl<'a> Terms<'a> {
         for row in panel.chunks_exact_mut(width) {
             row.iter_mut().zip(&scales).for_each(|(weight, scale)| *weight *= scale);
         }
-        let (first, others) = panel.split_at(quarter(panel.len() / width) * width);
         let mut sums = vec![0.0f64; width];
-        for (a, b) in first.chunks_exact(width).zip(others.chunks_exact(width)) {
-            for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
-                *sum += f64::from(a) * f64::from(b);
+        for run in panel.chunks_exact(self.run * width) {
+            for rows in run.chunks_exact(4 * width) {
+                for ((sum, &a), &b) in sums.iter_mut().zip(rows).zip(&rows[width..]) {
+                    *sum += f64::from(a) * f64::from(b);
+                }
             }
         }
         self.sums[place].iter_mut().zip(sums).for_each(|(target, sum)| *target = sum as f32);
@@ -110,7 +114,7 @@ fn pack_winograd_groups<const TAPS: usize>(
     let groups = filters.chunks_exact(packed.outputs * packed.reduction);
     let products = method.products();
     let (target, terms) = target.split_at_mut(packed.panel_elements());
-    let mut terms = Terms::new(packed, terms);
+    let mut terms = Terms::new(packed, packed.reduction, terms);
     let size = packed.panel_elements() / packed.groups * products;
     for (number, (filters, target)) in groups.zip(target.chunks_exact_mut(size)).enumerate() {
         pack_winograd_group(filters, &transform, products, packed, target, (number * products, &mut terms));
@@ -137,7 +141,8 @@ fn pack_winograd_group<const TAPS: usize>(
                     rows[product * panel_width + lane] = value;
                 }
             }
-            let first = (panel * channels + channel) * panel_width;
+            let row = packed.row_of(channel, channels);
+            let first = (panel * channels + row) * panel_width;
             for (product, row) in rows.chunks_exact(panel_width).enumerate() {
                 target[product * group + first..][..panel_width].copy_from_slice(row);
             }
@@ -151,7 +156,8 @@ fn pack_winograd_group<const TAPS: usize>(
     }
 }
 
-/// `[group][o][c][kh][kw]` to `[product][group][panel][phase][kw][c][panel_width]`, the taps `g` of each phase as `G g`.
+/// `[group][o][c][kh][kw]` to `[product][group][panel][phase][kw][c][panel_width]`, the taps `g` of each phase as `G g`, and
+/// what crossed products need behind each product.
 pub fn pack_phases(weight: &[f32], filters: &PhaseFilters, target: &mut [f32]) {
     let PhaseFilters { filtering, width, packed } = *filters;
     let PackedFilter { outputs, panel_width, .. } = packed;
@@ -162,10 +168,12 @@ pub fn pack_phases(weight: &[f32], filters: &PhaseFilters, target: &mut [f32]) {
         for (group, weight) in weight.chunks_exact(outputs * filter).enumerate() {
             for (panel, weight) in weight.chunks(panel_width * filter).enumerate() {
                 for step in 0..run {
-                    let (column, channel) = (step / (run / width), step % (run / width));
+                    let channels = run / width;
+                    let (column, channel) = (step / channels, step % channels);
                     for (product, factors) in transform.iter().enumerate() {
                         let at = filters.at(product);
-                        let row = (group * packed.panels() + panel) * at.reduction + phase * run + step;
+                        let row = packed.row_of(channel, channels) + column * channels + phase * run;
+                        let row = (group * packed.panels() + panel) * at.reduction + row;
                         let first = product * packed.elements() + row * panel_width;
                         let row = target[first..][..panel_width].iter_mut();
                         for (target, filter) in row.zip(weight.chunks_exact(filter)) {
@@ -180,6 +188,15 @@ pub fn pack_phases(weight: &[f32], filters: &PhaseFilters, target: &mut [f32]) {
                     }
                 }
             }
+        }
+    }
+    for product in 0..filtering.products() {
+        let packed = filters.at(product);
+        let target = &mut target[product * filters.packed.elements()..][..packed.elements()];
+        let (panels, terms) = target.split_at_mut(packed.panel_elements());
+        let mut terms = Terms::new(&packed, run / width, terms);
+        for (number, panel) in panels.chunks_exact_mut(packed.reduction * panel_width).enumerate() {
+            terms.take(number, panel);
         }
     }
 }

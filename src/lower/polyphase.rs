@@ -1,11 +1,13 @@
 //! Which strided convolutions are computed by minimal filtering along rows, and their kernels.
 
+use super::crossed;
 use super::operators::{ELEMENT, Filter, bindings, implicit_product};
 use super::tiles::{self, Product, TRANSFORM_CYCLES, WEIGHT_BYTES_PER_CYCLE};
 use super::tuning::Way;
 use super::{Binding, LowerOptions, Lowering, PackSource, Value, Work};
 use crate::codegen::target::InstructionSet;
 use crate::graph::{Graph, NodeId};
+use crate::kernels::crossed::Arithmetic;
 use crate::kernels::polyphase::{self, Filtering, PolyphaseKernel};
 use crate::kernels::product::{Order, RESIDENT_WEIGHTS, Tile};
 use crate::kernels::{FusedEpilogue, KernelSpec};
@@ -15,6 +17,7 @@ use crate::ops::{Conv, Op, Window};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PolyphasePlan {
     pub filtering: Filtering,
+    pub arithmetic: Arithmetic,
     /// The register tile of the products.
     pub tile: Tile,
     /// Rows of tiles of one grid point.
@@ -52,8 +55,13 @@ pub fn plan(graph: &Graph, id: NodeId, options: LowerOptions) -> Option<Polyphas
         Some(Way::Winograd(_)) | None => {}
     }
     let product = implicit_product([y[2], y[3]], y[1] / groups, x[1] / groups, kernel, &window);
-    let plans = Filtering::all(height, window.stride[0])
-        .map(|filtering| polyphase_plan(&product, filtering, &window, options.target, options.threads));
+    let arithmetics = arithmetics(groups, channels, options);
+    let plans = Filtering::all(height, window.stride[0]).flat_map(|filtering| {
+        arithmetics.iter().map(move |&arithmetic| {
+            let product = Product { arithmetic, ..product };
+            polyphase_plan(&product, filtering, &window, options.target, options.threads)
+        })
+    });
     let (cycles, plan) = plans.min_by(|a, b| a.0.total_cmp(&b.0))?;
     let direct = tiles::cycles(&product, tiles::choose_tile(&product, options.target), options.target);
     (cycles <= WORTHWHILE * direct).then_some(plan)
@@ -67,6 +75,15 @@ pub fn suits(window: &Window, taps: usize, [channels, outputs]: [usize; 2]) -> b
         && window.dilation[0] == 1
         && Filtering::all(taps, window.stride[0]).next().is_some()
 }
+
+/// How its products may be computed. Channels enough to cross them lie side by side, in whatever layout images come.
+pub fn arithmetics(groups: usize, channels: usize, options: LowerOptions) -> &'static [Arithmetic] {
+    let may_cross = options.crossed && groups == 1 && channels >= FEWEST_TO_CROSS;
+    if may_cross { &[Arithmetic::Straight, Arithmetic::Crossed] } else { &[Arithmetic::Straight] }
+}
+
+/// The fewest channels of which products may be crossed.
+const FEWEST_TO_CROSS: usize = 16;
 
 /// The best plan by one way of filtering, and its cycles.
 pub fn polyphase_plan(
@@ -112,13 +129,22 @@ pub fn polyphase_plan(
     let (block, tile) = tiles.min_by(|a, b| a.0.total_cmp(&b.0)).expect("there is a tile for every product");
     let arithmetic = block * tile_rows as f64 / rows as f64;
     let transforms = (tile_rows * (row_input + row_sums)) as f64 / lanes * TRANSFORM_CYCLES;
+    let scaling = match product.arithmetic {
+        Arithmetic::Straight => 0.0,
+        Arithmetic::Crossed => {
+            let columns = tile_rows * filtering.multiplications() * product.columns * window.stride[1];
+            let reduction = per_pixel / window.stride[1];
+            crossed::scaling_cycles(&Product { rows: 1, columns, reduction, ..*product }, target)
+        }
+    };
     let streaming = if weights <= RESIDENT_WEIGHTS {
         0.0
     } else {
         (blocks * weights) as f64 * 4.0 / WEIGHT_BYTES_PER_CYCLE
     };
     let channels = tiles::winograd_channels(product.outputs, tile, blocks, target, threads);
-    (transforms + arithmetic.max(streaming), PolyphasePlan { filtering, tile, rows, channels })
+    let plan = PolyphasePlan { filtering, arithmetic: product.arithmetic, tile, rows, channels };
+    (transforms + scaling + arithmetic.max(streaming), plan)
 }
 
 /// Tile by tile where all weights stay in the second-level cache, else panel by panel.
@@ -148,7 +174,7 @@ pub fn lower(
     let Conv { window, groups } = conv;
     let [channels, outputs] = [&x, &y].map(|value| value.view.dims[1] / groups);
     let [_, width] = filter.kernel;
-    let PolyphasePlan { filtering, tile, rows, channels: block } = plan;
+    let PolyphasePlan { filtering, arithmetic, tile, rows, channels: block } = plan;
     let weights = filtering.multiplications() * width * channels * outputs;
     let kernel = PolyphaseKernel {
         x: x.view.clone(),
@@ -158,6 +184,7 @@ pub fn lower(
         window,
         groups,
         epilogue,
+        arithmetic,
         tile,
         order: choose_order(weights),
         rows,

@@ -39,7 +39,7 @@ pub enum Choice {
         rows: usize,
     },
     /// Minimal filtering along rows: output rows of a tile, the products' tile, and rows of tiles of a block.
-    Polyphase { outputs: usize, tile: Tile, rows: usize },
+    Polyphase { outputs: usize, arithmetic: Arithmetic, tile: Tile, rows: usize },
     /// Neighbouring pixels computed together, and rows of a block.
     Depthwise { columns: usize, rows: usize },
     /// A pair as one kernel: neighbouring depthwise pixels, the pointwise tile and order, rows of a block.
@@ -118,8 +118,8 @@ pub fn choice(spec: &KernelSpec) -> Option<Choice> {
             Choice::Winograd { method, filters, arithmetic, tile, rows }
         }
         KernelSpec::Polyphase(kernel) => {
-            let PolyphaseKernel { filtering, tile, rows, .. } = *kernel;
-            Choice::Polyphase { outputs: filtering.outputs, tile, rows }
+            let PolyphaseKernel { filtering, arithmetic, tile, rows, .. } = *kernel;
+            Choice::Polyphase { outputs: filtering.outputs, arithmetic, tile, rows }
         }
         KernelSpec::Depthwise(kernel) => Choice::Depthwise { columns: kernel.columns, rows: kernel.rows },
         KernelSpec::Chain(kernel) => Choice::Fused {
@@ -173,8 +173,9 @@ impl Tuning {
         id: NodeId,
         kernel: [usize; 2],
         Conv { window, groups }: Conv,
-        LowerOptions { target, crossed, threads, .. }: LowerOptions,
+        options: LowerOptions,
     ) -> Option<Way> {
+        let LowerOptions { target, crossed, threads, .. } = options;
         let view = |id: NodeId| {
             let (n, c, h, w) = graph.shape(id).nchw()?;
             Some(View::channels_last([n, c, h, w], [0; 4]))
@@ -197,13 +198,14 @@ impl Tuning {
                 let (rows, channels) = cut(method.rows.outputs(), tile, rows);
                 Some(Way::Winograd(WinogradPlan { method, filters, arithmetic, tile, rows, channels }))
             }
-            Choice::Polyphase { outputs, tile, rows }
-                if polyphase::suits(&window, kernel[0], [x.dims[1] / groups, y.dims[1] / groups]) =>
+            Choice::Polyphase { outputs, arithmetic, tile, rows }
+                if polyphase::arithmetics(groups, x.dims[1] / groups, options).contains(&arithmetic)
+                    && polyphase::suits(&window, kernel[0], [x.dims[1] / groups, y.dims[1] / groups]) =>
             {
                 let filtering = Filtering::all(kernel[0], window.stride[0])
                     .find(|filtering| filtering.outputs == outputs)?;
                 let (rows, channels) = cut(outputs, tile, rows);
-                Some(Way::Polyphase(PolyphasePlan { filtering, tile, rows, channels }))
+                Some(Way::Polyphase(PolyphasePlan { filtering, arithmetic, tile, rows, channels }))
             }
             _ => None,
         }

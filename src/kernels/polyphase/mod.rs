@@ -10,7 +10,7 @@ mod filtering;
 pub use filtering::Filtering;
 
 use super::Family;
-use super::crossed::Arithmetic;
+use super::crossed::{Arithmetic, Pixels, Rescaled, Rows, Terms};
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
 use super::packed::{PackedFilter, WeightType};
 use super::product::{Element, Ends, Order, Product, Region, Then, Tile, stretches, sum, uneven};
@@ -34,6 +34,8 @@ pub struct PolyphaseKernel {
     /// Each output channel reads the input channels of its own group.
     pub groups: usize,
     pub epilogue: FusedEpilogue,
+    /// Crossed only for one group of contiguous channels.
+    pub arithmetic: Arithmetic,
     /// The register tile of the products; its rows are rows of tiles.
     pub tile: Tile,
     pub order: Order,
@@ -81,7 +83,7 @@ impl PolyphaseKernel {
             reduction: self.filtering.phases() * self.width * self.x.dims[1] / self.groups,
             panel_width: self.tile.vectors * lanes,
             weight_type: WeightType::F32,
-            arithmetic: Arithmetic::Straight,
+            arithmetic: self.arithmetic,
         };
         PhaseFilters { filtering: self.filtering, width: self.width, packed }
     }
@@ -146,7 +148,7 @@ impl PolyphaseKernel {
         View::channels_last(dims, [0; 4]).spread()
     }
 
-    fn is_planar(&self) -> bool {
+    pub fn is_planar(&self) -> bool {
         self.x.strides[3] == 1
     }
 }
@@ -155,9 +157,10 @@ impl Family for PolyphaseKernel {
     fn name(&self) -> String {
         let Tile { rows, columns, vectors } = self.tile;
         format!(
-            "polyphase{}_{}{}_t{rows}x{columns}x{vectors}_b{}x{}{}{}",
+            "polyphase{}_{}{}{}_t{rows}x{columns}x{vectors}_b{}x{}{}{}",
             self.filtering.outputs,
             super::conv::geometry(&self.x, &self.y, self.kernel(), &self.window, self.groups),
+            self.arithmetic.suffix(),
             self.epilogue.suffix(),
             self.rows,
             self.channels,
@@ -180,7 +183,14 @@ impl Family for PolyphaseKernel {
         let epilogue = self.epilogue.declare(&mut k);
         let y = k.buffer("y", Access::Write, self.y.end());
         let scratch_before = before.strides[0] * before.dims[0];
-        let scratch = k.buffer("scratch", Access::Scratch, scratch_before + after.end());
+        let scratch_after = after.end().next_multiple_of(CACHE_LINE);
+        // What crossed products know of each sum's window, and of the pixels of a row of tiles.
+        let windows = before.dims[0] * self.rows * self.y.dims[3] * Pixels::EACH;
+        let pixels = self.filtering.phases() * before.dims[3];
+        let scratch_windows = if self.arithmetic == Arithmetic::Crossed { windows + pixels } else { 0 };
+        let elements = scratch_before + scratch_after + scratch_windows;
+        let scratch = k.buffer("scratch", Access::Scratch, elements);
+        let windows_base = scratch.plus(scratch_before + scratch_after);
         let stages = Stages {
             kernel: self,
             x: (&self.x, x),
@@ -189,6 +199,8 @@ impl Family for PolyphaseKernel {
             y: (&self.y, y),
             bias,
             epilogue: &epilogue,
+            squares: windows_base.plus(windows),
+            windows: windows_base,
         };
         let image = k.grid(0, images);
         let block_height = self.rows * self.filtering.outputs;
@@ -198,6 +210,9 @@ impl Family for PolyphaseKernel {
             let place =
                 Place { image: image.into(), row: Affine::default().along(block, block_height), rows };
             stages.transform_input(k, &place);
+            if self.arithmetic == Arithmetic::Crossed {
+                stages.scale(k, &place);
+            }
             k.repeat(self.groups, |k, group| {
                 uneven(k, channel_block, outputs, self.channels, |k, channels| {
                     let first_channel = Affine::default().along(channel_block, self.channels);
@@ -222,6 +237,10 @@ struct Stages<'a> {
     y: (&'a View, Address),
     bias: Address,
     epilogue: &'a EpilogueBuffers<'a>,
+    /// What crossed products know of each sum's window, `[product, row of tiles, column, 2]`.
+    windows: Address,
+    /// What they know of each pixel of a row of tiles.
+    squares: Address,
 }
 
 /// The output rows of a grid point.
@@ -328,6 +347,34 @@ impl Stages<'_> {
         }
     }
 
+    /// What crossed products know of the windows of a product.
+    fn windows(&self, product: &Affine) -> Pixels {
+        let columns = self.y.0.dims[3];
+        Pixels { at: self.windows.at(product, self.kernel.rows * columns * Pixels::EACH), columns }
+    }
+
+    /// Brings the rows of each product and row of tiles to one scale.
+    fn scale(&self, k: &mut Builder, place: &Place) {
+        let PolyphaseKernel { filtering, width, ref window, .. } = *self.kernel;
+        let (view, base) = &self.before;
+        let tile_rows = place.rows.div_ceil(filtering.outputs);
+        let rows_of = |k: &mut Builder, product: Affine, phases: usize| {
+            k.repeat(tile_rows, |k, tile_row| {
+                let slot = Affine::default().along(tile_row, filtering.phases());
+                let first = [product.clone(), Affine::default(), slot, Affine::default()];
+                let first = view.at(base, &first);
+                let columns = view.dims[3];
+                let rows = Rows { view, first, columns, squares: self.squares.clone() };
+                let mut windows = self.windows(&product);
+                windows.at = windows.at.along(tile_row, windows.columns * Pixels::EACH);
+                rows.scale(k, [phases, width], window, &windows);
+            });
+        };
+        let last = filtering.products() - 1;
+        k.repeat(last, |k, product| rows_of(k, product.into(), filtering.phases()));
+        rows_of(k, Affine::constant(last), filtering.phases_at(last));
+    }
+
     /// Convolves what has become of the input, at each point.
     fn multiply(
         &self,
@@ -356,9 +403,10 @@ impl Stages<'_> {
                 first_channel: first_channel.clone(),
                 channels,
             };
+            let weights = weights.at(&product, filters.packed.elements());
             let matrices = Product {
                 x: (self.before.0, self.before.1.clone()),
-                weights: weights.at(&product, filters.packed.elements()),
+                weights: weights.clone(),
                 filter,
                 kernel: [phases, width],
                 window: &window,
@@ -367,7 +415,14 @@ impl Stages<'_> {
                 then: Then::NextGroup,
                 next_input: None,
             };
-            matrices.region(k, &region, &Sums { y: &self.after, product, first_channel });
+            let terms = Terms::of(&filter, &weights, &group.into());
+            let mut windows = self.windows(&product);
+            windows.at = windows.at.at(&tile_row, windows.columns * Pixels::EACH).at(column, Pixels::EACH);
+            let ends = Sums { y: &self.after, product, first_channel };
+            match terms {
+                Some(terms) => matrices.region(k, &region, &Rescaled { ends, pixels: &windows, terms }),
+                None => matrices.region(k, &region, &ends),
+            }
         };
         let last = filtering.products() - 1;
         k.repeat(last, |k, product| at(k, product.into(), filtering.phases(), filters.packed));

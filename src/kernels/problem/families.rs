@@ -181,6 +181,8 @@ fn polyphase(c: &mut Cursor) -> Parsed {
         let expected = format!("a strided convolution with minimal filtering for {outputs} rows of outputs");
         return Err(c.blame(place, expected));
     };
+    let crossed = c.place();
+    let arithmetic = arithmetic(c);
     let epilogue = epilogue(c, &shape.y)?;
     tile_mark(c, "the register tile")?;
     let tile = tile(c, true)?;
@@ -194,8 +196,23 @@ fn polyphase(c: &mut Cursor) -> Parsed {
         return Err(c.blame(place, expected.to_owned()));
     }
     let (window, groups) = (shape.window, shape.groups);
-    let kernel =
-        PolyphaseKernel { x, y, filtering, width, window, groups, epilogue, tile, order, rows, channels };
+    let kernel = PolyphaseKernel {
+        x,
+        y,
+        filtering,
+        width,
+        window,
+        groups,
+        epilogue,
+        arithmetic,
+        tile,
+        order,
+        rows,
+        channels,
+    };
+    if arithmetic == Arithmetic::Crossed && (groups > 1 || kernel.is_planar()) {
+        return Err(c.blame(crossed, "straight products of several groups or of separate planes".to_owned()));
+    }
     Ok(KernelSpec::Polyphase(kernel))
 }
 

@@ -15,7 +15,7 @@ pub use transform::{FilterTransform, Method, Transform};
 use serde::{Deserialize, Serialize};
 
 use super::Family;
-use super::crossed::{Arithmetic, Operand, PER_PIXEL, Rescaled, Terms};
+use super::crossed::{Arithmetic, Operand, Pixels, Rescaled, Terms};
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
 use super::packed::{PackedFilter, WeightType};
 use super::product::{Element, Ends, Order, Product, Region, Then, Tile, stretches, sum, uneven};
@@ -198,7 +198,7 @@ impl Family for WinogradKernel {
         // What is known of the tiles' operands of one product.
         let pixels = match self.arithmetic {
             Arithmetic::Straight => 0,
-            Arithmetic::Crossed => PER_PIXEL * before.tiles,
+            Arithmetic::Crossed => Pixels::EACH * before.tiles,
         };
         let elements = patch + before.elements() + after.elements() + pixels;
         let scratch = k.buffer("scratch", Access::Scratch, elements);
@@ -342,7 +342,7 @@ impl Stages<'_> {
                     let base = base.along(index, block.product);
                     let operand = Operand::with_pixels(channels, base, self.pixels.clone());
                     operand.scale(k, region.size);
-                    product.region(k, &region, &Rescaled { ends, operand: &operand, terms });
+                    product.region(k, &region, &Rescaled { ends, pixels: &operand.pixels, terms });
                 }
                 None => product.region(k, &region, &ends),
             }
