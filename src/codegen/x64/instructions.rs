@@ -5,6 +5,7 @@ use iced_x86::{Code, Instruction, MemoryOperand, Register};
 use super::Width;
 use super::assembler::Operand;
 use super::function::Function;
+use super::isa::{binary_128, binary_256};
 use super::vectors::{Home, Temporaries};
 use crate::codegen::vector::{Address, Binary, Inst, Reg, Unary};
 
@@ -19,6 +20,10 @@ const GREATER: i32 = 0x1e;
 
 /// Rounding to nearest, ties to even, without exceptions.
 const NEAREST: i32 = 0x08;
+
+/// Shuffles within 128 bits.
+const SWAP_PAIRS: i32 = 0x4e;
+const SWAP_NEIGHBOURS: i32 = 0xb1;
 
 const EXPONENT_BIAS: u32 = 127;
 const MANTISSA_BITS: i32 = 23;
@@ -273,19 +278,38 @@ impl Function<'_> {
         let isa = self.isa;
         let code = isa.binary(op);
         let upper = self.scratch(temporaries);
-        let mut x = self.loaded(dst, x);
-        for &(shuffle, selection) in isa.fold {
-            self.asm.three_immediate(shuffle, upper, x, Operand::Register(x), selection);
-            self.asm.three(code, dst, x, Operand::Register(upper));
-            x = dst;
+        let x = self.loaded(dst, x);
+        if self.width == Width::Avx512 {
+            return self.reduce_narrowing(dst, op, x, upper);
         }
-        const SWAP_PAIRS: i32 = 0x4e;
-        const SWAP_NEIGHBOURS: i32 = 0xb1;
+        const SWAP_HALVES: i32 = 0x01;
+        let halves = Code::VEX_Vperm2f128_ymm_ymm_ymmm256_imm8;
+        self.asm.three_immediate(halves, upper, x, Operand::Register(x), SWAP_HALVES);
+        self.asm.three(code, dst, x, Operand::Register(upper));
         for selection in [SWAP_PAIRS, SWAP_NEIGHBOURS] {
-            self.asm.two_immediate(isa.permute, upper, Operand::Register(x), selection);
-            self.asm.three(code, dst, x, Operand::Register(upper));
+            let permute = Code::VEX_Vpermilps_ymm_ymmm256_imm8;
+            self.asm.two_immediate(permute, upper, Operand::Register(dst), selection);
+            self.asm.three(code, dst, dst, Operand::Register(upper));
         }
         self.asm.push(Instruction::with2(isa.broadcast_lane, dst, xmm(dst)));
+    }
+
+    /// The same by halves, each as wide as what is left: a register of 512 bits takes twice the time of one of 256.
+    fn reduce_narrowing(&mut self, dst: Register, op: Binary, x: Register, upper: Register) {
+        const UPPER: i32 = 1;
+        let half = Code::EVEX_Vextractf32x8_ymmm256_k1z_zmm_imm8;
+        self.asm.two_immediate(half, ymm(upper), Operand::Register(x), UPPER);
+        self.asm.three(binary_256(op), ymm(dst), ymm(x), Operand::Register(ymm(upper)));
+        let quarter = Code::EVEX_Vextractf32x4_xmmm128_k1z_ymm_imm8;
+        self.asm.two_immediate(quarter, xmm(upper), Operand::Register(ymm(dst)), UPPER);
+        let (dst_128, upper_128) = (xmm(dst), xmm(upper));
+        self.asm.three(binary_128(op), dst_128, dst_128, Operand::Register(upper_128));
+        for selection in [SWAP_PAIRS, SWAP_NEIGHBOURS] {
+            let permute = Code::EVEX_Vpermilps_xmm_k1z_xmmm128b32_imm8;
+            self.asm.two_immediate(permute, upper_128, Operand::Register(dst_128), selection);
+            self.asm.three(binary_128(op), dst_128, dst_128, Operand::Register(upper_128));
+        }
+        self.asm.push(Instruction::with2(self.isa.broadcast_lane, dst, dst_128));
     }
 
     fn scratch(&self, temporaries: &Temporaries) -> Register {

@@ -43,10 +43,6 @@ pub struct Isa {
     /// To a vector mask in AVX2, to a mask register in AVX-512.
     pub compare: Code,
     pub blend: Code,
-    /// Shuffles within each 128 bits.
-    pub permute: Code,
-    /// Shuffles that bring the upper part of a register down, widest first: opcode and immediate.
-    pub fold: &'static [(Code, i32)],
     pub first_register: Register,
 }
 
@@ -71,6 +67,30 @@ impl Isa {
             Binary::Max => self.max,
             Binary::Min => self.min,
         }
+    }
+}
+
+/// AVX-512's operations on the lower 256 bits.
+pub fn binary_256(op: Binary) -> Code {
+    match op {
+        Binary::Add => Code::EVEX_Vaddps_ymm_k1z_ymm_ymmm256b32,
+        Binary::Sub => Code::EVEX_Vsubps_ymm_k1z_ymm_ymmm256b32,
+        Binary::Mul => Code::EVEX_Vmulps_ymm_k1z_ymm_ymmm256b32,
+        Binary::Div => Code::EVEX_Vdivps_ymm_k1z_ymm_ymmm256b32,
+        Binary::Max => Code::EVEX_Vmaxps_ymm_k1z_ymm_ymmm256b32,
+        Binary::Min => Code::EVEX_Vminps_ymm_k1z_ymm_ymmm256b32,
+    }
+}
+
+/// AVX-512's operations on the lowest 128 bits.
+pub fn binary_128(op: Binary) -> Code {
+    match op {
+        Binary::Add => Code::EVEX_Vaddps_xmm_k1z_xmm_xmmm128b32,
+        Binary::Sub => Code::EVEX_Vsubps_xmm_k1z_xmm_xmmm128b32,
+        Binary::Mul => Code::EVEX_Vmulps_xmm_k1z_xmm_xmmm128b32,
+        Binary::Div => Code::EVEX_Vdivps_xmm_k1z_xmm_xmmm128b32,
+        Binary::Max => Code::EVEX_Vmaxps_xmm_k1z_xmm_xmmm128b32,
+        Binary::Min => Code::EVEX_Vminps_xmm_k1z_xmm_xmmm128b32,
     }
 }
 
@@ -103,8 +123,6 @@ static AVX2: Isa = Isa {
     from_integers: Code::VEX_Vcvtdq2ps_ymm_ymmm256,
     compare: Code::VEX_Vcmpps_ymm_ymm_ymmm256_imm8,
     blend: Code::VEX_Vblendvps_ymm_ymm_ymmm256_ymm,
-    permute: Code::VEX_Vpermilps_ymm_ymmm256_imm8,
-    fold: &[(Code::VEX_Vperm2f128_ymm_ymm_ymmm256_imm8, 0x01)],
     first_register: Register::YMM0,
 };
 
@@ -137,10 +155,5 @@ static AVX512: Isa = Isa {
     from_integers: Code::EVEX_Vcvtdq2ps_zmm_k1z_zmmm512b32_er,
     compare: Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae,
     blend: Code::EVEX_Vblendmps_zmm_k1z_zmm_zmmm512b32,
-    permute: Code::EVEX_Vpermilps_zmm_k1z_zmmm512b32_imm8,
-    fold: &[
-        (Code::EVEX_Vshuff32x4_zmm_k1z_zmm_zmmm512b32_imm8, 0x4e),
-        (Code::EVEX_Vshuff32x4_zmm_k1z_zmm_zmmm512b32_imm8, 0xb1),
-    ],
     first_register: Register::ZMM0,
 };
