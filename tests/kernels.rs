@@ -1,5 +1,7 @@
 //! Kernel families, interpreted as written and compiled, against the operators' reference evaluation.
 
+#[path = "kernels/crossed.rs"]
+mod crossed;
 #[path = "kernels/elementwise.rs"]
 mod elementwise;
 #[path = "emitters/harness.rs"]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kiln::graph::Graph;
+use kiln::kernels::crossed::Arithmetic;
 use kiln::kernels::polyphase::{Filtering, PolyphaseKernel, border};
 use kiln::kernels::product::{Order, Tile};
 use kiln::kernels::{FusedEpilogue, FusedStep, View};
@@ -74,6 +75,22 @@ pub fn padded(x: &Tensor, view: &View, [top, left, _, _]: [usize; 4]) -> Tensor 
 }
 
 fn check_case(case: Case, filtering: Filtering, order: Order, layout: Layout, epilogue: bool) {
+    // Crossed where channels of one group lie side by side.
+    let may_cross = case.groups == 1 && layout != Layout::Planar;
+    for arithmetic in [Arithmetic::Straight, Arithmetic::Crossed].into_iter().take(1 + usize::from(may_cross))
+    {
+        check_arithmetic(case, filtering, arithmetic, order, layout, epilogue);
+    }
+}
+
+fn check_arithmetic(
+    case: Case,
+    filtering: Filtering,
+    arithmetic: Arithmetic,
+    order: Order,
+    layout: Layout,
+    epilogue: bool,
+) {
     let Case { x: dims, outputs, kernel, stride, padding, groups, tile, rows } = case;
     let window = Window { stride, padding, dilation: [1, 1] };
     let weight_shape = Shape::from([outputs, dims[1] / groups, kernel[0], kernel[1]]);
@@ -101,6 +118,7 @@ fn check_case(case: Case, filtering: Filtering, order: Order, layout: Layout, ep
         window,
         groups,
         epilogue: FusedEpilogue(if epilogue { steps } else { Vec::new() }),
+        arithmetic,
         tile,
         order,
         rows,

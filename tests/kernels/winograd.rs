@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kiln::graph::Graph;
+use kiln::kernels::crossed::Arithmetic;
 use kiln::kernels::product::{Order, Tile};
 use kiln::kernels::winograd::{Filters, Method, WinogradKernel, border};
 use kiln::kernels::{FusedEpilogue, View};
@@ -29,7 +30,7 @@ struct Case {
 
 const CASE: Case = Case { x: [1, 7, 6, 9], outputs: 20, padding: [1; 4], groups: 1, columns: 2, rows: 2 };
 
-fn check_case(case: Case, method: Method, filters: Filters) {
+fn check_case(case: Case, method: Method, filters: Filters, arithmetic: Arithmetic) {
     let Case { x: dims, outputs, padding, groups, columns, rows } = case;
     let window = Window { stride: [1, 1], padding, dilation: [1, 1] };
     let weight_shape = Shape::from([outputs, dims[1] / groups, 3, 3]);
@@ -68,10 +69,12 @@ fn check_case(case: Case, method: Method, filters: Filters) {
 /// Each method, with filters of both kinds; in registers for few channels at a time, some, all, and more than there are.
 fn check_all(case: Case) {
     for &method in Method::all([3, 3]) {
-        check_case(case, method, Filters::Packed);
+        for arithmetic in [Arithmetic::Straight, Arithmetic::Crossed] {
+            check_case(case, method, Filters::Packed, arithmetic);
+        }
         let channels = case.x[1] / case.groups;
         for depth in [1, 3, channels.max(2) - 1, channels, channels + 1] {
-            check_case(case, method, Filters::InRegisters { depth });
+            check_case(case, method, Filters::InRegisters { depth }, Arithmetic::Straight);
         }
     }
 }
