@@ -81,9 +81,10 @@ impl InstructionSet {
     }
 
     /// Whether this CPU adds vectors on other units than it multiplies them on, and can keep both busy: AMD's family 25
-    /// (Zen 3 and Zen 4). Additions then cost nothing beside multiply-adds, as long as they are no more than two to three.
+    /// (Zen 4) with AVX-512. Additions then cost nothing beside multiply-adds, as long as they are no more than two to
+    /// three. AVX2 has neither the registers for it nor operands that are broadcast from memory.
     pub fn adds_beside_multiplying(self) -> bool {
-        self != InstructionSet::Baseline && self.is_available() && is_family_25()
+        self == InstructionSet::Avx512 && self.is_available() && is_family_25()
     }
 
     /// The widest that this CPU can run.

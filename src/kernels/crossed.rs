@@ -268,7 +268,7 @@ impl Greatest {
 }
 
 /// `2^126`: the largest power of two whose inverse is a normal number.
-const LARGEST_SCALE: f32 = 8.507_059_2e37;
+const LARGEST_SCALE: f32 = 8.507_059e37;
 
 /// The ends of crossed products: sums start from what the squares will add, and go back to the scale of the ends that
 /// they stand for, whose own start is added then.

@@ -20,7 +20,7 @@ fn odd_choices() -> Value {
     let tile = json!({"rows": 1, "columns": 2, "vectors": 1});
     let blocking = json!({"pixels": 5, "channels": 64});
     json!({
-        CONV: {"algorithm": "direct", "tile": tile, "blocking": blocking, "order": "panels"},
+        CONV: {"algorithm": "direct", "tile": tile, "arithmetic": "straight", "blocking": blocking, "order": "panels"},
         PAIR: {"algorithm": "separate"},
     })
 }
