@@ -1,8 +1,8 @@
 //! The ways of computing a problem that are worth measuring: what the cost model ranks best, and its neighbours.
 
 use super::LowerOptions;
+use super::convolutions::implicit_product;
 use super::crossed;
-use super::operators::implicit_product;
 use super::polyphase::{self, PolyphasePlan};
 use super::tiles::{self, Product, WinogradPlan};
 use super::tuning::{Choice, choice};

@@ -6,6 +6,7 @@
 mod arena;
 mod candidates;
 mod concat;
+mod convolutions;
 mod crossed;
 pub mod gpu;
 mod layout;

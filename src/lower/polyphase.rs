@@ -1,7 +1,8 @@
 //! Which strided convolutions are computed by minimal filtering along rows, and their kernels.
 
+use super::convolutions::{Filter, implicit_product};
 use super::crossed;
-use super::operators::{ELEMENT, Filter, bindings, implicit_product};
+use super::operators::{ELEMENT, bindings};
 use super::tiles::{self, Product, TRANSFORM_CYCLES, WEIGHT_BYTES_PER_CYCLE};
 use super::tuning::Way;
 use super::{Binding, LowerOptions, Lowering, PackSource, Value, Work};

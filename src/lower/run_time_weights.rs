@@ -1,7 +1,7 @@
 //! Filters that are computed when the model runs: packed by kernels, into the layout in which other weights are
 //! packed once.
 
-use super::operators::Filter;
+use super::convolutions::Filter;
 use super::{Binding, Lowering, Value};
 use crate::graph::NodeId;
 use crate::kernels::View;

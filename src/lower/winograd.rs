@@ -1,6 +1,7 @@
 //! Which convolutions are computed by Winograd's method, and their kernels.
 
-use super::operators::{Filter, bindings, implicit_product};
+use super::convolutions::{Filter, implicit_product};
+use super::operators::{ELEMENT, bindings};
 use super::tiles::{self, WinogradPlan};
 use super::tuning::Way;
 use super::{LowerOptions, Lowering, PackSource, Value, Work};
@@ -71,7 +72,7 @@ pub fn lower(
     let work = Work {
         multiply_adds: kernel.multiply_adds(),
         activation_bytes: l.bytes(&[&x, &y]) + l.bytes(&extra.iter().collect::<Vec<_>>()),
-        weight_bytes: (packed.elements() + y.view.dims[1]) as u64 * super::operators::ELEMENT,
+        weight_bytes: (packed.elements() + y.view.dims[1]) as u64 * ELEMENT,
     };
     let bindings = [x.binding, weights, bias]
         .into_iter()
