@@ -23,6 +23,14 @@ def print_table(measurements: list[Measurement], machine: dict) -> None:
             row = {m.engine: m for m in chosen if m.network == network}
             cells = [cell(row[engine]) for engine in engines]
             print(f"| {NETWORKS[network].title} | {' | '.join(cells)} | {ratio(row)} |")
+    print("\nStart to first answer in ms / growth of peak memory in MB:")
+    for threads in unique(m.threads for m in measurements):
+        chosen = [m for m in measurements if m.threads == threads]
+        print(f"\n| {counted(threads)} | {' | '.join(engines)} |")
+        print("|---" * (len(engines) + 1) + "|")
+        for network in unique(m.network for m in chosen):
+            row = {m.engine: m for m in chosen if m.network == network}
+            print(f"| {NETWORKS[network].title} | {' | '.join(start(row[engine]) for engine in engines)} |")
     for m in measurements:
         if m.problem:
             print(f"\n{m.engine} on {NETWORKS[m.network].title}, {counted(m.threads)}: {m.problem}")
@@ -33,6 +41,10 @@ def cell(m: Measurement) -> str:
         return "–"
     time = f"{m.median_ms:.2f}"
     return time if m.counts else f"{time} (error {m.error:.0e})"
+
+
+def start(m: Measurement) -> str:
+    return f"{m.first_answer_ms:.0f} / {m.memory_bytes / 1e6:.0f}" if m.first_answers_ms else "–"
 
 
 def ratio(row: dict[str, Measurement]) -> str:
