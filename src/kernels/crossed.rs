@@ -35,6 +35,14 @@ pub enum Arithmetic {
 }
 
 impl Arithmetic {
+    /// Multiply-adds for the products of so many channels.
+    pub fn multiply_adds(self, channels: usize) -> usize {
+        match self {
+            Arithmetic::Straight => channels,
+            Arithmetic::Crossed => channels - quarter(channels),
+        }
+    }
+
     pub(super) fn suffix(self) -> &'static str {
         match self {
             Arithmetic::Straight => "",

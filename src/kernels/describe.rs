@@ -1,8 +1,8 @@
 //! What tables say of a kernel beside its name.
 
-use super::crossed::{Arithmetic, quarter};
+use super::crossed::Arithmetic;
 use super::product::Tile;
-use super::{ElementFunction, KernelSpec};
+use super::{ElementFunction, KernelSpec, View};
 
 impl KernelSpec {
     /// How it computes: `direct`, `winograd4x4`, `depthwise`, …
@@ -64,20 +64,32 @@ impl KernelSpec {
     /// filtering; three of four, for crossed products.
     pub fn essential_multiply_adds(&self) -> u64 {
         match self {
-            KernelSpec::Conv(kernel) if kernel.arithmetic == Arithmetic::Crossed => {
-                kernel.multiply_adds() - (kernel.y.elements() * quarter(kernel.x.dims[1])) as u64
+            KernelSpec::Conv(kernel) => {
+                spared(kernel.multiply_adds(), kernel.arithmetic, &kernel.x, &kernel.y)
             }
-            KernelSpec::Chain(kernel) if kernel.arithmetic == Arithmetic::Crossed => {
-                kernel.multiply_adds() - (kernel.y.elements() * quarter(kernel.x.dims[1])) as u64
+            KernelSpec::Chain(kernel) => {
+                spared(kernel.multiply_adds(), kernel.arithmetic, &kernel.x, &kernel.y)
             }
             KernelSpec::Polyphase(kernel) => kernel.essential_multiply_adds(),
             KernelSpec::Winograd(kernel) => {
                 let [n, o, h, w] = kernel.y.dims[..] else { unreachable!("rank 4") };
                 let [height, width] = kernel.method.tile();
                 let tiles = n * h.div_ceil(height) * w.div_ceil(width);
-                (tiles * kernel.method.products() * o * (kernel.x.dims[1] / kernel.groups)) as u64
+                let channels = kernel.arithmetic.multiply_adds(kernel.x.dims[1] / kernel.groups);
+                (tiles * kernel.method.products() * o * channels) as u64
             }
             _ => self.multiply_adds(),
+        }
+    }
+}
+
+/// The multiply-adds of a 1×1 convolution, and what may come before it, but for those that crossing its products spares.
+fn spared(multiply_adds: u64, arithmetic: Arithmetic, x: &View, y: &View) -> u64 {
+    let channels = x.dims[1];
+    match arithmetic {
+        Arithmetic::Straight => multiply_adds,
+        Arithmetic::Crossed => {
+            multiply_adds - (y.elements() * (channels - arithmetic.multiply_adds(channels))) as u64
         }
     }
 }

@@ -103,7 +103,8 @@ impl PolyphaseKernel {
     pub fn essential_multiply_adds(&self) -> u64 {
         let [n, o, h, w] = self.y.dims[..] else { unreachable!("rank 4") };
         let sums = n * h.div_ceil(self.filtering.outputs) * w * o;
-        (sums * self.filtering.multiplications() * self.width * (self.x.dims[1] / self.groups)) as u64
+        let channels = self.arithmetic.multiply_adds(self.x.dims[1] / self.groups);
+        (sums * self.filtering.multiplications() * self.width * channels) as u64
     }
 
     /// Columns of the input that are read, those of the padding among them.
