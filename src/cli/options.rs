@@ -308,7 +308,7 @@ pub struct CompileArgs {
     /// How weights are stored in memory; they are multiplied as f32 either way
     #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
     weights_dtype: WeightTypeArg,
-    /// Compute every product directly, also where a method with fewer multiplications is faster
+    /// Use no method with fewer multiplications (Winograd's, minimal filtering, crossed products)
     #[arg(long)]
     no_winograd: bool,
     /// Compile every operator as a kernel of its own

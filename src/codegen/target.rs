@@ -80,9 +80,9 @@ impl InstructionSet {
         }
     }
 
-    /// Whether this CPU adds vectors on other units than it multiplies them on, and can keep both busy: AMD's family 25
-    /// (Zen 4) with AVX-512. Additions then cost nothing beside multiply-adds, as long as they are no more than two to
-    /// three. AVX2 has neither the registers for it nor operands that are broadcast from memory.
+    /// Whether this CPU adds vectors on other units than it multiplies them on, and can keep both busy: up to two additions
+    /// then cost nothing beside three multiply-adds. So do the cores of AMD's family 25 that have AVX-512 (Zen 4). AVX2 has
+    /// neither the registers for it nor operands that are broadcast from memory.
     pub fn adds_beside_multiplying(self) -> bool {
         self == InstructionSet::Avx512 && self.is_available() && is_family_25()
     }

@@ -128,6 +128,7 @@ impl Family for ConvKernel {
     }
 
     fn build(&self, lanes: usize) -> Kernel {
+        debug_assert!(self.arithmetic == Arithmetic::Straight || self.may_cross());
         let mut k = Builder::new(self.name(), lanes);
         let filter = self.packed_filter(lanes);
         let x = k.buffer("x", Access::Read, self.x.end() + border_after(&self.x, &self.window));

@@ -8,12 +8,13 @@
 //!
 //! What is subtracted depends on the pixel alone and on the output channel alone, so that it is computed once for all
 //! channels, or once for all pixels when weights are packed, and sums start from it. Half of the channels are taken
-//! crosswise, the others as they are: three multiply-adds and two additions instead of four multiply-adds, since a core
-//! that has two units of each kind and issues five vector operations in the time of three multiply-adds is busiest so.
+//! crosswise, the others as they are. Four channels then take three multiply-adds and two additions instead of four
+//! multiply-adds, which is what keeps a core busiest that issues a multiply-add and two thirds of an addition at a time.
 //!
-//! Sums of squares come and go in the accumulators, so rounding is as small as without them where input and weights are
-//! of one magnitude. Hence both are brought there by powers of two, which are exact: each output channel's weights when
-//! they are packed, each pixel while it is copied to scratch memory.
+//! The products that are subtracted come and go in the accumulators, so rounding is as small as without them where input
+//! and weights are of one magnitude. Hence both are brought there by powers of two, which are exact: each output channel's
+//! weights when they are packed, each pixel while it is copied to scratch memory; rows of pixels that windows pass over,
+//! as in minimal filtering, by one power for all of them. Infinities become NaN in the pixel, or the rows, that hold one.
 
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +58,7 @@ pub fn quarter(channels: usize) -> usize {
     channels / 4
 }
 
-/// Which of a run's rows of packed weights is that of a channel: those that are multiplied with at a time follow one
+/// The row of a channel in the packed weights of a run of channels: rows that are multiplied with at a time follow one
 /// another.
 pub fn row_of(channel: usize, channels: usize) -> usize {
     let quarter = quarter(channels);
@@ -81,7 +82,8 @@ impl Pixels {
     }
 }
 
-/// Pixels in scratch memory, each scaled by a power of two such that its largest element lies in `[1, 2)`.
+/// Pixels in scratch memory, each scaled by a power of two such that its largest element lies in `[1, 2)`, or as near to
+/// that as powers with normal inverses bring it.
 pub(super) struct Operand {
     /// `[1, c, h, w]`
     view: View,
@@ -133,9 +135,10 @@ impl Operand {
                 let channels = Channels { count: self.view.dims[1] };
                 let greatest = Greatest::new(k);
                 channels.measure(k, &from, &greatest);
-                let scale = greatest.scale(k);
-                let squares = channels.scale(k, &from, &to, &scale);
-                let start = k.unary(Unary::Neg, squares);
+                let greatest = greatest.of_all(k);
+                let scale = Scale::of(k, greatest);
+                let pairs = channels.scale(k, &from, &to, &scale);
+                let start = k.unary(Unary::Neg, pairs);
                 let pixel = self.pixels.of(&[row.into(), column.into()]);
                 k.store_lanes(start, pixel.clone(), 1);
                 k.store_lanes(scale.back, pixel.plus(1usize), 1);
@@ -152,8 +155,8 @@ pub(super) struct Rows<'a> {
     pub first: Address,
     /// Those of each row that the windows reach.
     pub columns: usize,
-    /// As many elements of scratch memory as there are pixels.
-    pub squares: Address,
+    /// For each pixel the sum of the products of its own elements: as many elements of scratch memory as there are pixels.
+    pub pairs: Address,
 }
 
 impl Rows<'_> {
@@ -166,24 +169,28 @@ impl Rows<'_> {
         k.repeat(rows, |k, row| {
             k.repeat(self.columns, |k, column| channels.measure(k, &at(row, column), &greatest));
         });
-        let scale = greatest.scale(k);
+        let greatest = greatest.of_all(k);
+        let scale = Scale::of(k, greatest);
+        // Nothing, but for infinities, beside which the other pixels of the rows vanish.
+        let spoilt = k.sub(greatest, greatest);
         k.repeat(rows, |k, row| {
             k.repeat(self.columns, |k, column| {
                 let pixel = at(row, column);
-                let squares = channels.scale(k, &pixel, &pixel, &scale);
-                k.store_lanes(squares, self.squares.along(row, self.columns).along(column, 1usize), 1);
+                let pairs = channels.scale(k, &pixel, &pixel, &scale);
+                k.store_lanes(pairs, self.pairs.along(row, self.columns).along(column, 1usize), 1);
             });
         });
         k.repeat(pixels.columns, |k, column| {
             let start = k.register();
             k.assign_constant(start, 0.0);
-            for row in 0..rows {
-                for tap in 0..width {
-                    let at = self.squares.plus(row * self.columns + tap * window.dilation[1]);
-                    let squares = k.load_lanes(at.along(column, window.stride[1]), 1);
-                    k.combine(Binary::Sub, start, squares);
-                }
-            }
+            k.repeat(rows, |k, row| {
+                k.repeat(width, |k, tap| {
+                    let at = self.pairs.along(row, self.columns).along(tap, window.dilation[1]);
+                    let pairs = k.load_lanes(at.along(column, window.stride[1]), 1);
+                    k.combine(Binary::Sub, start, pairs);
+                });
+            });
+            k.combine(Binary::Sub, start, spoilt);
             let pixel = pixels.of(&[Affine::default(), column.into()]);
             k.store_lanes(start, pixel.clone(), 1);
             k.store_lanes(scale.back, pixel.plus(1usize), 1);
@@ -218,8 +225,8 @@ impl Channels {
 
     /// Copies the elements to scale; what those that are taken crosswise will add to sums.
     fn scale(self, k: &mut Builder, from: &Address, to: &Address, scale: &Scale) -> Reg {
-        let squares = k.register();
-        k.assign_constant(squares, 0.0);
+        let pairs = k.register();
+        k.assign_constant(pairs, 0.0);
         self.vectors(k, |k, starts, step| {
             let scaled: Vec<Reg> = starts
                 .iter()
@@ -231,10 +238,10 @@ impl Channels {
                 })
                 .collect();
             if let [first, second, ..] = scaled[..] {
-                k.accumulate(squares, first, second);
+                k.accumulate(pairs, first, second);
             }
         });
-        k.reduce(Binary::Add, squares)
+        k.reduce(Binary::Add, pairs)
     }
 }
 
@@ -256,11 +263,18 @@ impl Greatest {
         }))
     }
 
-    fn scale(self, k: &mut Builder) -> Scale {
+    /// The largest of all, in every lane.
+    fn of_all(self, k: &mut Builder) -> Reg {
         let Greatest([even, odd]) = self;
         let greatest = k.max(even, odd);
-        let greatest = k.reduce(Binary::Max, greatest);
-        // What is smaller than the smallest normal number counts as zero; infinities stay what they are.
+        k.reduce(Binary::Max, greatest)
+    }
+}
+
+impl Scale {
+    /// The scale of elements of which the largest is `greatest`.
+    fn of(k: &mut Builder, greatest: Reg) -> Self {
+        // What is smaller than the smallest normal number counts as zero.
         let least = k.constant(f32::MIN_POSITIVE);
         let most = k.constant(LARGEST_SCALE);
         let clamped = k.max(greatest, least);
@@ -278,7 +292,7 @@ impl Greatest {
 /// `2^126`: the largest power of two whose inverse is a normal number.
 const LARGEST_SCALE: f32 = 8.507_059e37;
 
-/// The ends of crossed products: sums start from what the squares will add, and go back to the scale of the ends that
+/// The ends of crossed products: sums start from what the pairs will add, and go back to the scale of the ends that
 /// they stand for, whose own start is added then.
 pub(super) struct Rescaled<'a, E> {
     pub ends: E,
@@ -316,11 +330,12 @@ impl<E: Ends> Ends for Rescaled<'_, E> {
     }
 
     fn finish(&self, k: &mut Builder, at: &Element, value: Reg) {
-        let pixel = k.broadcast(self.pixels.of(&at.pixel).plus(1usize));
-        let value = k.mul(value, pixel);
+        // Scales first: one may be as large as the other is small.
         let channel = k.load(self.terms.at.plus(self.terms.plane).at(&at.channel, 1usize));
+        let pixel = k.broadcast(self.pixels.of(&at.pixel).plus(1usize));
+        let scale = k.mul(channel, pixel);
         let start = self.ends.start(k, at);
-        let value = k.fma(value, channel, start);
+        let value = k.fma(value, scale, start);
         self.ends.finish(k, at, value);
     }
 }

@@ -30,9 +30,9 @@ impl WeightType {
 /// The layout of packed weights: `[group][panel][kh][kw][c][panel_width]`, output channels innermost, the last
 /// panel of each group filled up with zeros. A bias is packed alike, as `f32`: `[group][panel][panel_width]`.
 ///
-/// For crossed products the rows of a tap's channels are in the order that [`row_of`] says, each output channel is scaled by a power of two such that its largest weight lies in `[1, 2)`, and
-/// two arrays follow the panels, packed as a bias: what the weights that are taken crosswise add to a channel's sums, and
-/// what brings it back to scale.
+/// For crossed products the rows of a tap's channels are in the order that [`row_of`] says, and each output channel is
+/// scaled by a power of two such that its largest weight lies in `[1, 2)`. Two arrays follow the panels, packed as a bias:
+/// what the weights that are taken crosswise add to a channel's sums, and what brings it back to scale.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PackedFilter {
     pub groups: usize,
@@ -48,7 +48,7 @@ pub struct PackedFilter {
 }
 
 impl PackedFilter {
-    /// Which row of a tap's weights, of so many channels, is that of a channel.
+    /// The row of a channel in the packed weights of one tap of so many channels.
     pub fn row_of(&self, channel: usize, channels: usize) -> usize {
         match self.arithmetic {
             Arithmetic::Straight => channel,

@@ -146,7 +146,7 @@ pub(super) struct Product<'a> {
 pub(super) enum Then {
     /// The same with other weights: those of the next group.
     NextGroup,
-    /// Weights are read once in all: panel after panel.
+    /// Nothing: a grid point reads its weights once, panel after panel.
     NextPanel,
 }
 

@@ -19,8 +19,8 @@ use crate::ops::Window;
 /// Register tiles that are tried for a problem.
 const TILES: usize = 4;
 
-/// Ways of minimal filtering that are tried for a problem.
-const FILTERINGS: usize = 3;
+/// Ways of minimal filtering, straight and crossed, that are tried for a problem.
+const FILTERINGS: usize = 4;
 
 /// Other ways of computing what a kernel computes, most promising first, as far as the options allow.
 pub fn candidates(spec: &KernelSpec, options: LowerOptions) -> Vec<Choice> {
@@ -150,8 +150,9 @@ fn conv(kernel: &ConvKernel, options: LowerOptions) -> Vec<Choice> {
         found.push(direct(&other, tiles::choose_tile(&other, target), target, images));
     }
     if winograd && window.stride == [1, 1] && window.dilation == [1, 1] {
-        // As the model cuts it: each method, and the one that transforms filters in registers.
-        let plans = Method::all(kernel.kernel).len() + 1;
+        // As the model cuts it: each method, straight and crossed, and the one that transforms filters in registers.
+        let arithmetics = if crossed { 2 } else { 1 };
+        let plans = arithmetics * Method::all(kernel.kernel).len() + 1;
         found.extend(by_winograd(&product, kernel.kernel, options).into_iter().take(plans));
     }
     let per_group = [x.dims[1] / groups, y.dims[1] / groups];

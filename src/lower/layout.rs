@@ -172,4 +172,4 @@ impl Layout {
 }
 
 /// Model inputs of up to this many channels are read as planes by the convolutions after them.
-const PLANAR_CHANNELS: usize = 4;
+pub const PLANAR_CHANNELS: usize = 4;

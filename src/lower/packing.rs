@@ -12,7 +12,7 @@ pub fn pack_filter(weight: &[f32], taps: usize, packed: &PackedFilter, target: &
     let PackedFilter { outputs, reduction, panel_width, .. } = *packed;
     let channels = reduction / taps;
     let (target, terms) = target.split_at_mut(packed.groups * packed.panels() * reduction * panel_width);
-    let mut terms = Terms::new(packed, channels, terms);
+    let mut terms = TermsWriter::new(packed, channels, terms);
     let groups = weight.chunks_exact(outputs * reduction);
     let targets = target.chunks_exact_mut(packed.panels() * reduction * panel_width);
     for (group, (weight, target)) in groups.zip(targets).enumerate() {
@@ -33,7 +33,7 @@ pub fn pack_filter(weight: &[f32], taps: usize, packed: &PackedFilter, target: &
 }
 
 /// What crossed products keep behind panels, or nothing.
-struct Terms<'a> {
+struct TermsWriter<'a> {
     width: usize,
     /// Channels of which pairs are taken crosswise.
     run: usize,
@@ -41,10 +41,10 @@ struct Terms<'a> {
     backs: &'a mut [f32],
 }
 
-impl<'a> Terms<'a> {
+impl<'a> TermsWriter<'a> {
     fn new(packed: &PackedFilter, run: usize, target: &'a mut [f32]) -> Self {
         let (sums, backs) = target.split_at_mut(target.len() / 2);
-        Terms { width: packed.panel_width, run, sums, backs }
+        TermsWriter { width: packed.panel_width, run, sums, backs }
     }
 
     /// Brings a panel to scale and notes its output channels' terms.
@@ -114,7 +114,7 @@ fn pack_winograd_groups<const TAPS: usize>(
     let groups = filters.chunks_exact(packed.outputs * packed.reduction);
     let products = method.products();
     let (target, terms) = target.split_at_mut(packed.panel_elements());
-    let mut terms = Terms::new(packed, packed.reduction, terms);
+    let mut terms = TermsWriter::new(packed, packed.reduction, terms);
     let size = packed.panel_elements() / packed.groups * products;
     for (number, (filters, target)) in groups.zip(target.chunks_exact_mut(size)).enumerate() {
         pack_winograd_group(filters, &transform, products, packed, target, (number * products, &mut terms));
@@ -127,7 +127,7 @@ fn pack_winograd_group<const TAPS: usize>(
     products: usize,
     packed: &PackedFilter,
     target: &mut [f32],
-    (first, terms): (usize, &mut Terms),
+    (first, terms): (usize, &mut TermsWriter),
 ) {
     let PackedFilter { reduction: channels, panel_width, .. } = *packed;
     let group = packed.panels() * panel_width * channels;
@@ -194,7 +194,7 @@ pub fn pack_phases(weight: &[f32], filters: &PhaseFilters, target: &mut [f32]) {
         let packed = filters.at(product);
         let target = &mut target[product * filters.packed.elements()..][..packed.elements()];
         let (panels, terms) = target.split_at_mut(packed.panel_elements());
-        let mut terms = Terms::new(&packed, run / width, terms);
+        let mut terms = TermsWriter::new(&packed, run / width, terms);
         for (number, panel) in panels.chunks_exact_mut(packed.reduction * panel_width).enumerate() {
             terms.take(number, panel);
         }

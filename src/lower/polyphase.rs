@@ -2,6 +2,7 @@
 
 use super::convolutions::{Filter, implicit_product};
 use super::crossed;
+use super::layout::PLANAR_CHANNELS;
 use super::operators::{ELEMENT, bindings};
 use super::tiles::{self, Product, TRANSFORM_CYCLES, WEIGHT_BYTES_PER_CYCLE};
 use super::tuning::Way;
@@ -77,7 +78,7 @@ pub fn suits(window: &Window, taps: usize, [channels, outputs]: [usize; 2]) -> b
         && Filtering::all(taps, window.stride[0]).next().is_some()
 }
 
-/// How its products may be computed. Channels enough to cross them lie side by side, in whatever layout images come.
+/// How its products may be computed. Only images of fewer channels than are worth crossing lie plane by plane.
 pub fn arithmetics(groups: usize, channels: usize, options: LowerOptions) -> &'static [Arithmetic] {
     let may_cross = options.crossed && groups == 1 && channels >= FEWEST_TO_CROSS;
     if may_cross { &[Arithmetic::Straight, Arithmetic::Crossed] } else { &[Arithmetic::Straight] }
@@ -85,6 +86,8 @@ pub fn arithmetics(groups: usize, channels: usize, options: LowerOptions) -> &'s
 
 /// The fewest channels of which products may be crossed.
 const FEWEST_TO_CROSS: usize = 16;
+
+const _: () = assert!(FEWEST_TO_CROSS > PLANAR_CHANNELS);
 
 /// The best plan by one way of filtering, and its cycles.
 pub fn polyphase_plan(

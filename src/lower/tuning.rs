@@ -75,8 +75,8 @@ impl Choice {
                 };
                 tile.rows == 1 && tiles::fits(tile, arithmetic, target) && rows > 0 && depth_fits
             }
-            Choice::Polyphase { tile, rows, .. } => {
-                tiles::fits(tile, Arithmetic::Straight, target) && rows > 0
+            Choice::Polyphase { arithmetic, tile, rows, .. } => {
+                tiles::fits(tile, arithmetic, target) && rows > 0
             }
             Choice::Depthwise { columns, rows } => columns_fit(columns) && rows > 0,
             Choice::Fused { columns, tile, arithmetic, rows, .. } => {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
 use super::assembler::{Assembler, Condition, Label, Operand};
+use super::instructions::narrow;
 use super::isa::Isa;
 use super::scalars::{Home, SCRATCH, Scalar, Scalars};
 use super::steps::{Step, flatten};
@@ -297,7 +298,8 @@ impl Function<'_> {
     fn load_masks(&mut self, steps: &[Step<'_>]) {
         for step in steps {
             let Step::Inst(Inst::Load { lanes, .. } | Inst::Store { lanes, .. }) = step else { continue };
-            if *lanes < self.kernel.lanes && !self.masks.contains(lanes) && self.masks.len() < 6 {
+            let is_masked = *lanes < self.kernel.lanes && narrow(*lanes).is_none();
+            if is_masked && !self.masks.contains(lanes) && self.masks.len() < 6 {
                 self.masks.push(*lanes);
                 self.set_mask(Register::K0 + self.masks.len() as u32, *lanes);
             }

@@ -404,7 +404,7 @@ impl Function<'_> {
 
 /// Moves of a part of an AVX-512 register without a mask. Masked stores are slow, and what they wrote cannot be forwarded
 /// to loads that follow soon.
-struct Narrow {
+pub struct Narrow {
     /// The part of a register.
     register: fn(Register) -> Register,
     load: Code,
@@ -412,7 +412,7 @@ struct Narrow {
 }
 
 /// The moves of so many lanes, if they make up a part that can be named.
-fn narrow(lanes: usize) -> Option<Narrow> {
+pub fn narrow(lanes: usize) -> Option<Narrow> {
     let (register, load, store): (fn(Register) -> Register, Code, Code) = match lanes {
         1 => (xmm, Code::EVEX_Vmovss_xmm_k1z_m32, Code::EVEX_Vmovss_m32_k1_xmm),
         2 => (xmm, Code::EVEX_Vmovsd_xmm_k1z_m64, Code::EVEX_Vmovsd_m64_k1_xmm),

@@ -34,7 +34,7 @@ pub struct PolyphaseKernel {
     /// Each output channel reads the input channels of its own group.
     pub groups: usize,
     pub epilogue: FusedEpilogue,
-    /// Crossed only for one group of contiguous channels.
+    /// Crossed only where [`PolyphaseKernel::may_cross`] says so.
     pub arithmetic: Arithmetic,
     /// The register tile of the products; its rows are rows of tiles.
     pub tile: Tile,
@@ -149,7 +149,12 @@ impl PolyphaseKernel {
         View::channels_last(dims, [0; 4]).spread()
     }
 
-    pub fn is_planar(&self) -> bool {
+    /// Whether its products can be crossed: those of one group of contiguous channels.
+    pub fn may_cross(&self) -> bool {
+        self.groups == 1 && !self.is_planar()
+    }
+
+    fn is_planar(&self) -> bool {
         self.x.strides[3] == 1
     }
 }
@@ -171,6 +176,7 @@ impl Family for PolyphaseKernel {
     }
 
     fn build(&self, lanes: usize) -> Kernel {
+        debug_assert!(self.arithmetic == Arithmetic::Straight || self.may_cross());
         let mut k = Builder::new(self.name(), lanes);
         let [images, _, height, _] = self.y.dims[..] else { unreachable!("rank 4") };
         let filters = self.filters(lanes);
@@ -200,7 +206,7 @@ impl Family for PolyphaseKernel {
             y: (&self.y, y),
             bias,
             epilogue: &epilogue,
-            squares: windows_base.plus(windows),
+            pairs: windows_base.plus(windows),
             windows: windows_base,
         };
         let image = k.grid(0, images);
@@ -241,7 +247,7 @@ struct Stages<'a> {
     /// What crossed products know of each sum's window, `[product, row of tiles, column, 2]`.
     windows: Address,
     /// What they know of each pixel of a row of tiles.
-    squares: Address,
+    pairs: Address,
 }
 
 /// The output rows of a grid point.
@@ -365,7 +371,7 @@ impl Stages<'_> {
                 let first = [product.clone(), Affine::default(), slot, Affine::default()];
                 let first = view.at(base, &first);
                 let columns = view.dims[3];
-                let rows = Rows { view, first, columns, squares: self.squares.clone() };
+                let rows = Rows { view, first, columns, pairs: self.pairs.clone() };
                 let mut windows = self.windows(&product);
                 windows.at = windows.at.along(tile_row, windows.columns * Pixels::EACH);
                 rows.scale(k, [phases, width], window, &windows);

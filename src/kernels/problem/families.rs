@@ -210,7 +210,7 @@ fn polyphase(c: &mut Cursor) -> Parsed {
         rows,
         channels,
     };
-    if arithmetic == Arithmetic::Crossed && (groups > 1 || kernel.is_planar()) {
+    if arithmetic == Arithmetic::Crossed && !kernel.may_cross() {
         return Err(c.blame(crossed, "straight products of several groups or of separate planes".to_owned()));
     }
     Ok(KernelSpec::Polyphase(kernel))
