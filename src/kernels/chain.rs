@@ -2,7 +2,7 @@
 
 use super::Family;
 use super::conv::{border_after, geometry};
-use super::crossed::{Arithmetic, Operand, Rescaled, Terms};
+use super::crossed::{self, Arithmetic, Operand, Rescaled, Terms};
 use super::depthwise::{ChannelFilter, Stored};
 use super::epilogue::FusedEpilogue;
 use super::packed::{PackedFilter, WeightType};
@@ -135,7 +135,8 @@ impl Family for ChainKernel {
             let stored = Stored { image: zero(), origin: [zero(), zero()] };
             depthwise.region(k, &image.into(), &stored, &origin, [rows, width]);
             if is_crossed {
-                operand.scale(k, [rows, width]);
+                let balance = crossed::balance(&filter, &weights, &zero());
+                operand.scale(k, &balance, [rows, width]);
             }
             uneven(k, channel_block, outputs, self.channels, |k, channels| {
                 let region = Region {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Family;
-use super::crossed::{Arithmetic, Operand, Rescaled, Terms};
+use super::crossed::{self, Arithmetic, Operand, Rescaled, Terms};
 use super::epilogue::FusedEpilogue;
 use super::packed::{PackedFilter, WeightType};
 use super::product::{Layer, Order, Product, Region, Then, Tile, next_input, uneven};
@@ -184,7 +184,8 @@ impl Family for ConvKernel {
                         [image.clone(), Affine::default(), first_input[0].clone(), first_input[1].clone()];
                     let Window { stride, .. } = self.window;
                     let strides = [stride[0] * row, stride[1] * column];
-                    operand.take(k, &self.x.at(&x, &at), strides, size(pixels));
+                    let balance = crossed::balance(&filter, &weights, &group);
+                    operand.take(k, &self.x.at(&x, &at), strides, &balance, size(pixels));
                 }
                 uneven(k, channel_block, filter.outputs, self.blocking.channels, |k, channels| {
                     let layer = Layer {

@@ -12,9 +12,10 @@
 //! multiply-adds, which is what keeps a core busiest that issues a multiply-add and two thirds of an addition at a time.
 //!
 //! The products that are subtracted come and go in the accumulators, so rounding is as small as without them where input
-//! and weights are of one magnitude. Hence both are brought there by powers of two, which are exact: each output channel's
-//! weights when they are packed, each pixel while it is copied to scratch memory; rows of pixels that windows pass over,
-//! as in minimal filtering, by one power for all of them. Infinities become NaN in the pixel, or the rows, that hold one.
+//! and weights are of one magnitude. Hence both are brought there by powers of two, which are exact: the weights of each
+//! input and each output channel when they are packed, and each pixel while it is copied to scratch memory; rows of pixels
+//! that windows pass over, as in minimal filtering, by one power for all of them. Infinities become NaN in the pixel, or
+//! the rows, that hold one.
 
 use serde::{Deserialize, Serialize};
 
@@ -120,19 +121,26 @@ impl Operand {
         (&self.view, self.base.clone())
     }
 
-    /// Scales the pixels themselves.
-    pub fn scale(&self, k: &mut Builder, size: [usize; 2]) {
+    /// Scales the pixels themselves, channels as `balance` says.
+    pub fn scale(&self, k: &mut Builder, balance: &Address, size: [usize; 2]) {
         let [_, _, row, column] = self.view.strides[..] else { unreachable!("rank 4") };
-        self.take(k, &self.base, [row, column], size);
+        self.take(k, &self.base, [row, column], balance, size);
     }
 
     /// Takes `size` pixels from `x` on, whose channels are contiguous, at the strides of rows and columns.
-    pub fn take(&self, k: &mut Builder, x: &Address, strides: [usize; 2], size: [usize; 2]) {
+    pub fn take(
+        &self,
+        k: &mut Builder,
+        x: &Address,
+        strides: [usize; 2],
+        balance: &Address,
+        size: [usize; 2],
+    ) {
         k.repeat(size[0], |k, row| {
             k.repeat(size[1], |k, column| {
                 let from = x.along(row, strides[0]).along(column, strides[1]);
                 let to = self.base.along(row, self.view.strides[2]).along(column, self.view.strides[3]);
-                let channels = Channels { count: self.view.dims[1] };
+                let channels = Channels { count: self.view.dims[1], balance: balance.clone() };
                 let greatest = Greatest::new(k);
                 channels.measure(k, &from, &greatest);
                 let greatest = greatest.of_all(k);
@@ -157,17 +165,22 @@ pub(super) struct Rows<'a> {
     pub columns: usize,
     /// For each pixel the sum of the products of its own elements: as many elements of scratch memory as there are pixels.
     pub pairs: Address,
+    /// What the first row's channels are multiplied with, and how many elements there are from there to the next row's.
+    pub balance: (Address, usize),
 }
 
 impl Rows<'_> {
     /// Scales the pixels under windows of all rows, and notes for each window in `pixels` what its sums start from.
     pub fn scale(&self, k: &mut Builder, [rows, width]: [usize; 2], window: &Window, pixels: &Pixels) {
-        let channels = Channels { count: self.view.dims[1] };
+        let channels = |row: Index| {
+            let balance = self.balance.0.along(row, self.balance.1);
+            Channels { count: self.view.dims[1], balance }
+        };
         let [_, _, row_stride, column_stride] = self.view.strides[..] else { unreachable!("rank 4") };
         let at = |row: Index, column: Index| self.first.along(row, row_stride).along(column, column_stride);
         let greatest = Greatest::new(k);
         k.repeat(rows, |k, row| {
-            k.repeat(self.columns, |k, column| channels.measure(k, &at(row, column), &greatest));
+            k.repeat(self.columns, |k, column| channels(row).measure(k, &at(row, column), &greatest));
         });
         let greatest = greatest.of_all(k);
         let scale = Scale::of(k, greatest);
@@ -176,7 +189,7 @@ impl Rows<'_> {
         k.repeat(rows, |k, row| {
             k.repeat(self.columns, |k, column| {
                 let pixel = at(row, column);
-                let pairs = channels.scale(k, &pixel, &pixel, &scale);
+                let pairs = channels(row).scale(k, &pixel, &pixel, &scale);
                 k.store_lanes(pairs, self.pairs.along(row, self.columns).along(column, 1usize), 1);
             });
         });
@@ -199,24 +212,32 @@ impl Rows<'_> {
 }
 
 /// The channels of a pixel.
-#[derive(Clone, Copy)]
 struct Channels {
     count: usize,
+    /// What each is multiplied with.
+    balance: Address,
 }
 
 impl Channels {
     /// The quarters side by side, then what is left over: calls `body` with the first channels of what is taken at once.
-    fn vectors(self, k: &mut Builder, mut body: impl FnMut(&mut Builder, &[usize], VectorStep)) {
+    fn vectors(&self, k: &mut Builder, mut body: impl FnMut(&mut Builder, &[usize], VectorStep)) {
         let quarter = quarter(self.count);
         k.vectors(quarter, |k, step| body(k, &[0, quarter, 2 * quarter, 3 * quarter], step));
         k.vectors(self.count - 4 * quarter, |k, step| body(k, &[4 * quarter], step));
     }
 
+    /// Elements as they contribute to sums.
+    fn balanced(&self, k: &mut Builder, from: &Address, start: usize, step: &VectorStep) -> Reg {
+        let x = k.load_lanes(step.at(&from.plus(start)), step.lanes);
+        let balance = k.load_lanes(step.at(&self.balance.plus(start)), step.lanes);
+        k.mul(x, balance)
+    }
+
     /// Takes the elements into account for a scale.
-    fn measure(self, k: &mut Builder, from: &Address, greatest: &Greatest) {
+    fn measure(&self, k: &mut Builder, from: &Address, greatest: &Greatest) {
         self.vectors(k, |k, starts, step| {
             for (&start, &greatest) in starts.iter().zip(greatest.0.iter().cycle()) {
-                let x = k.load_lanes(step.at(&from.plus(start)), step.lanes);
+                let x = self.balanced(k, from, start, &step);
                 let size = k.unary(Unary::Abs, x);
                 k.combine(Binary::Max, greatest, size);
             }
@@ -224,14 +245,14 @@ impl Channels {
     }
 
     /// Copies the elements to scale; what those that are taken crosswise will add to sums.
-    fn scale(self, k: &mut Builder, from: &Address, to: &Address, scale: &Scale) -> Reg {
+    fn scale(&self, k: &mut Builder, from: &Address, to: &Address, scale: &Scale) -> Reg {
         let pairs = k.register();
         k.assign_constant(pairs, 0.0);
         self.vectors(k, |k, starts, step| {
             let scaled: Vec<Reg> = starts
                 .iter()
                 .map(|&start| {
-                    let x = k.load_lanes(step.at(&from.plus(start)), step.lanes);
+                    let x = self.balanced(k, from, start, &step);
                     let x = k.mul(x, scale.down);
                     k.store_lanes(x, step.at(&to.plus(start)), step.lanes);
                     x
@@ -307,6 +328,11 @@ pub(super) struct Terms {
     at: Address,
     /// Elements from there to what brings them back to scale.
     plane: usize,
+}
+
+/// Where a group's packed weights say what elements of the input are multiplied with.
+pub(super) fn balance(filter: &PackedFilter, weights: &Address, group: &Affine) -> Address {
+    weights.plus(filter.panel_elements() + 2 * filter.bias_elements()).at(group, filter.reduction)
 }
 
 impl Terms {

@@ -1,6 +1,7 @@
 //! Weights as kernels read them.
 
 use super::crossed::{Arithmetic, row_of};
+use super::view::CACHE_LINE;
 
 /// How weights are stored in memory. Arithmetic is `f32` in either case.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
@@ -30,9 +31,10 @@ impl WeightType {
 /// The layout of packed weights: `[group][panel][kh][kw][c][panel_width]`, output channels innermost, the last
 /// panel of each group filled up with zeros. A bias is packed alike, as `f32`: `[group][panel][panel_width]`.
 ///
-/// For crossed products the rows of a tap's channels are in the order that [`row_of`] says, and each output channel is
-/// scaled by a power of two such that its largest weight lies in `[1, 2)`. Two arrays follow the panels, packed as a bias:
-/// what the weights that are taken crosswise add to a channel's sums, and what brings it back to scale.
+/// For crossed products the rows of a tap's channels are in the order that [`row_of`] says, and input and output channels
+/// are scaled by powers of two such that the largest weight of each is about one. Two arrays follow the panels, packed as
+/// a bias: what the weights that are taken crosswise add to an output channel's sums, and what brings it back to scale.
+/// Then, for each group's reduction `[kh][kw][c]`, what an element of the input is multiplied with.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PackedFilter {
     pub groups: usize,
@@ -80,7 +82,13 @@ impl PackedFilter {
         self.panel_elements()
             + match self.arithmetic {
                 Arithmetic::Straight => 0,
-                Arithmetic::Crossed => 2 * self.bias_elements(),
+                Arithmetic::Crossed => {
+                    2 * self.bias_elements() + (self.groups * self.reduction).next_multiple_of(CACHE_LINE)
+                }
             }
+    }
+
+    pub fn is_crossed(&self) -> bool {
+        self.arithmetic == Arithmetic::Crossed
     }
 }

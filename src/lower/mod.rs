@@ -4,6 +4,7 @@
 //! names weights by the graph's nodes and holds no trained value, so plans are made without weights.
 
 mod arena;
+mod balancing;
 mod candidates;
 mod concat;
 mod convolutions;

@@ -2,6 +2,7 @@
 
 use half::f16;
 
+use super::balancing::balance;
 use crate::kernels::packed::PackedFilter;
 use crate::kernels::polyphase::PhaseFilters;
 use crate::kernels::winograd::{FilterTransform, Method};
@@ -11,13 +12,11 @@ use crate::kernels::winograd::{FilterTransform, Method};
 pub fn pack_filter(weight: &[f32], taps: usize, packed: &PackedFilter, target: &mut [f32]) {
     let PackedFilter { outputs, reduction, panel_width, .. } = *packed;
     let channels = reduction / taps;
-    let (target, terms) = target.split_at_mut(packed.groups * packed.panels() * reduction * panel_width);
-    let mut terms = TermsWriter::new(packed, channels, terms);
     let groups = weight.chunks_exact(outputs * reduction);
     let targets = target.chunks_exact_mut(packed.panels() * reduction * panel_width);
-    for (group, (weight, target)) in groups.zip(targets).enumerate() {
+    for (weight, target) in groups.zip(targets) {
         let panels = target.chunks_exact_mut(reduction * panel_width);
-        for (number, (filters, panel)) in weight.chunks(panel_width * reduction).zip(panels).enumerate() {
+        for (filters, panel) in weight.chunks(panel_width * reduction).zip(panels) {
             for (tap, rows) in panel.chunks_exact_mut(channels * panel_width).enumerate() {
                 for channel in 0..channels {
                     let row = packed.row_of(channel, channels) * panel_width;
@@ -27,71 +26,10 @@ pub fn pack_filter(weight: &[f32], taps: usize, packed: &PackedFilter, target: &
                     }
                 }
             }
-            terms.take(group * packed.panels() + number, panel);
         }
     }
+    balance(packed, channels, 1, target);
 }
-
-/// What crossed products keep behind panels, or nothing.
-struct TermsWriter<'a> {
-    width: usize,
-    /// Channels of which pairs are taken crosswise.
-    run: usize,
-    sums: &'a mut [f32],
-    backs: &'a mut [f32],
-}
-
-impl<'a> TermsWriter<'a> {
-    fn new(packed: &PackedFilter, run: usize, target: &'a mut [f32]) -> Self {
-        let (sums, backs) = target.split_at_mut(target.len() / 2);
-        TermsWriter { width: packed.panel_width, run, sums, backs }
-    }
-
-    /// Brings a panel to scale and notes its output channels' terms.
-    fn take(&mut self, number: usize, panel: &mut [f32]) {
-        if self.sums.is_empty() {
-            return;
-        }
-        let width = self.width;
-        let place = number * width..(number + 1) * width;
-        let mut scales = vec![0.0f32; width];
-        for row in panel.chunks_exact(width) {
-            scales.iter_mut().zip(row).for_each(|(greatest, weight)| *greatest = greatest.max(weight.abs()));
-        }
-        for (scale, back) in scales.iter_mut().zip(&mut self.backs[place.clone()]) {
-            (*scale, *back) = self::scale(*scale);
-        }
-        for row in panel.chunks_exact_mut(width) {
-            row.iter_mut().zip(&scales).for_each(|(weight, scale)| *weight *= scale);
-        }
-        let mut sums = vec![0.0f64; width];
-        for run in panel.chunks_exact(self.run * width) {
-            for rows in run.chunks_exact(4 * width) {
-                for ((sum, &a), &b) in sums.iter_mut().zip(rows).zip(&rows[width..]) {
-                    *sum += f64::from(a) * f64::from(b);
-                }
-            }
-        }
-        self.sums[place].iter_mut().zip(sums).for_each(|(target, sum)| *target = sum as f32);
-    }
-}
-
-/// The power of two that brings the largest weight of an output channel into `[1, 2)`, and its inverse: zero where all
-/// weights are as good as zero.
-fn scale(greatest: f32) -> (f32, f32) {
-    if greatest < f32::MIN_POSITIVE {
-        return (1.0, 0.0);
-    }
-    // The exponent alone, within what has a normal inverse.
-    let exponent = (greatest.to_bits() >> MANTISSA_BITS).min(MOST_EXPONENT);
-    let back = f32::from_bits(exponent << MANTISSA_BITS);
-    (1.0 / back, back)
-}
-
-const MANTISSA_BITS: u32 = 23;
-
-/// The exponent's bits of `2^126`.
-const MOST_EXPONENT: u32 = 253;
 
 /// `[group][o][c][kh][kw]` to `[group][product][panel][c][panel_width]`, each filter `g` as `G g Gᵀ`, and what crossed
 /// products need behind it.
@@ -113,12 +51,11 @@ fn pack_winograd_groups<const TAPS: usize>(
     let filters: &[[[f32; TAPS]; TAPS]] = weight.as_chunks().0.as_chunks().0;
     let groups = filters.chunks_exact(packed.outputs * packed.reduction);
     let products = method.products();
-    let (target, terms) = target.split_at_mut(packed.panel_elements());
-    let mut terms = TermsWriter::new(packed, packed.reduction, terms);
     let size = packed.panel_elements() / packed.groups * products;
-    for (number, (filters, target)) in groups.zip(target.chunks_exact_mut(size)).enumerate() {
-        pack_winograd_group(filters, &transform, products, packed, target, (number * products, &mut terms));
+    for (filters, target) in groups.zip(target.chunks_exact_mut(size)) {
+        pack_winograd_group(filters, &transform, products, packed, target);
     }
+    balance(packed, packed.reduction, 1, target);
 }
 
 fn pack_winograd_group<const TAPS: usize>(
@@ -127,7 +64,6 @@ fn pack_winograd_group<const TAPS: usize>(
     products: usize,
     packed: &PackedFilter,
     target: &mut [f32],
-    (first, terms): (usize, &mut TermsWriter),
 ) {
     let PackedFilter { reduction: channels, panel_width, .. } = *packed;
     let group = packed.panels() * panel_width * channels;
@@ -148,11 +84,6 @@ fn pack_winograd_group<const TAPS: usize>(
             }
         }
         rows.fill(0.0);
-        for product in 0..products {
-            let start = product * group + panel * channels * panel_width;
-            let panel_number = (first + product) * packed.panels() + panel;
-            terms.take(panel_number, &mut target[start..][..channels * panel_width]);
-        }
     }
 }
 
@@ -193,11 +124,7 @@ pub fn pack_phases(weight: &[f32], filters: &PhaseFilters, target: &mut [f32]) {
     for product in 0..filtering.products() {
         let packed = filters.at(product);
         let target = &mut target[product * filters.packed.elements()..][..packed.elements()];
-        let (panels, terms) = target.split_at_mut(packed.panel_elements());
-        let mut terms = TermsWriter::new(&packed, run / width, terms);
-        for (number, panel) in panels.chunks_exact_mut(packed.reduction * panel_width).enumerate() {
-            terms.take(number, panel);
-        }
+        balance(&packed, run / width, width, target);
     }
 }
 

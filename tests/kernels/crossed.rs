@@ -179,6 +179,22 @@ fn magnitudes_side_by_side() {
     check_packed(&kernel, inputs, &y, &expected);
 }
 
+/// Channels whose magnitudes the weights undo, that weights ignore, or that are zero beside large weights.
+#[test]
+fn magnitudes_along_the_reduction() {
+    let (x, w) = (random(CASE.x, 1), random([CASE.outputs, CASE.x[1], 1, 1], 2));
+    let b = random([CASE.outputs], 3);
+    let undone = |channel: usize| 10f32.powi(2 * (channel % 7) as i32 - 6);
+    check(CASE, &times(&x, |at| undone(at[1])), &times(&w, |at| 1.0 / undone(at[1])), &b);
+    for channel in [0, 17, 40, 60, 69] {
+        let only = |factor: f32| move |at: &[usize]| if at[1] == channel { factor } else { 1.0 };
+        for (input, weights) in [(1e6, 1e-6), (1e-6, 1e6), (1e6, 0.0), (0.0, 1e6), (1e20, 0.0), (1e-20, 1e20)]
+        {
+            check(CASE, &times(&x, only(input)), &times(&w, only(weights)), &b);
+        }
+    }
+}
+
 /// A pixel that holds no number spoils its own outputs and no others.
 #[test]
 fn what_is_no_number_stays_in_its_pixel() {

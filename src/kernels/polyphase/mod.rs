@@ -10,7 +10,7 @@ mod filtering;
 pub use filtering::Filtering;
 
 use super::Family;
-use super::crossed::{Arithmetic, Pixels, Rescaled, Rows, Terms};
+use super::crossed::{self, Arithmetic, Pixels, Rescaled, Rows, Terms};
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
 use super::packed::{PackedFilter, WeightType};
 use super::product::{Element, Ends, Order, Product, Region, Then, Tile, stretches, sum, uneven};
@@ -218,7 +218,7 @@ impl Family for PolyphaseKernel {
                 Place { image: image.into(), row: Affine::default().along(block, block_height), rows };
             stages.transform_input(k, &place);
             if self.arithmetic == Arithmetic::Crossed {
-                stages.scale(k, &place);
+                stages.scale(k, &place, &filters, &weights);
             }
             k.repeat(self.groups, |k, group| {
                 uneven(k, channel_block, outputs, self.channels, |k, channels| {
@@ -361,25 +361,29 @@ impl Stages<'_> {
     }
 
     /// Brings the rows of each product and row of tiles to one scale.
-    fn scale(&self, k: &mut Builder, place: &Place) {
+    fn scale(&self, k: &mut Builder, place: &Place, filters: &PhaseFilters, weights: &Address) {
         let PolyphaseKernel { filtering, width, ref window, .. } = *self.kernel;
         let (view, base) = &self.before;
         let tile_rows = place.rows.div_ceil(filtering.outputs);
-        let rows_of = |k: &mut Builder, product: Affine, phases: usize| {
+        let rows_of = |k: &mut Builder, product: Affine, phases: usize, filter: PackedFilter| {
+            let weights = weights.at(&product, filters.packed.elements());
+            let balance = crossed::balance(&filter, &weights, &Affine::default());
+            let phase = filter.reduction / phases;
             k.repeat(tile_rows, |k, tile_row| {
                 let slot = Affine::default().along(tile_row, filtering.phases());
                 let first = [product.clone(), Affine::default(), slot, Affine::default()];
                 let first = view.at(base, &first);
                 let columns = view.dims[3];
-                let rows = Rows { view, first, columns, pairs: self.pairs.clone() };
+                let balance = (balance.clone(), phase);
+                let rows = Rows { view, first, columns, pairs: self.pairs.clone(), balance };
                 let mut windows = self.windows(&product);
                 windows.at = windows.at.along(tile_row, windows.columns * Pixels::EACH);
                 rows.scale(k, [phases, width], window, &windows);
             });
         };
         let last = filtering.products() - 1;
-        k.repeat(last, |k, product| rows_of(k, product.into(), filtering.phases()));
-        rows_of(k, Affine::constant(last), filtering.phases_at(last));
+        k.repeat(last, |k, product| rows_of(k, product.into(), filtering.phases(), filters.packed));
+        rows_of(k, Affine::constant(last), filtering.phases_at(last), filters.at(last));
     }
 
     /// Convolves what has become of the input, at each point.

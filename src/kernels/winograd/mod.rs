@@ -15,7 +15,7 @@ pub use transform::{FilterTransform, Method, Transform};
 use serde::{Deserialize, Serialize};
 
 use super::Family;
-use super::crossed::{Arithmetic, Operand, Pixels, Rescaled, Terms};
+use super::crossed::{self, Arithmetic, Operand, Pixels, Rescaled, Terms};
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
 use super::packed::{PackedFilter, WeightType};
 use super::product::{Element, Ends, Order, Product, Region, Then, Tile, stretches, sum, uneven};
@@ -341,7 +341,8 @@ impl Stages<'_> {
                     let channels = View { dims: vec![1, block.channels, 1, block.tiles], ..view.clone() };
                     let base = base.along(index, block.product);
                     let operand = Operand::with_pixels(channels, base, self.pixels.clone());
-                    operand.scale(k, region.size);
+                    let balance = crossed::balance(&self.filter, &self.weights, &number);
+                    operand.scale(k, &balance, region.size);
                     product.region(k, &region, &Rescaled { ends, pixels: &operand.pixels, terms });
                 }
                 None => product.region(k, &region, &ends),
