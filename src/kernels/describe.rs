@@ -5,7 +5,8 @@ use super::product::Tile;
 use super::{ElementFunction, KernelSpec, View};
 
 impl KernelSpec {
-    /// How it computes: `direct`, `winograd4x4`, `depthwise`, …
+    /// How it computes: `direct`, `crossed`, `winograd4x4`, `depthwise`, … Products of other families are crossed too,
+    /// which the kernel's name says.
     pub fn algorithm(&self) -> &'static str {
         match self {
             KernelSpec::BatchNorm(_) => "batch norm",
