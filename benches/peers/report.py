@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,25 +16,26 @@ def print_table(measurements: list[Measurement], machine: dict) -> None:
     """One table in Markdown for each number of threads, and below it why cells are empty."""
     engines = unique(m.engine for m in measurements)
     print(f"\n{machine['cpu']}, {machine['cores']} cores; median ms, batch 1, f32")
-    for threads in unique(m.threads for m in measurements):
-        chosen = [m for m in measurements if m.threads == threads]
-        print(f"\n| {counted(threads)} | {' | '.join(engines)} | best peer / kiln |")
-        print("|---" * (len(engines) + 2) + "|")
-        for network in unique(m.network for m in chosen):
-            row = {m.engine: m for m in chosen if m.network == network}
-            cells = [cell(row[engine]) for engine in engines]
-            print(f"| {NETWORKS[network].title} | {' | '.join(cells)} | {ratio(row)} |")
+    times = lambda row: [cell(row[engine]) for engine in engines] + [ratio(row)]
+    print_rows(measurements, [*engines, "best peer / kiln"], times)
     print("\nStart to first answer in ms / growth of peak memory in MB:")
-    for threads in unique(m.threads for m in measurements):
-        chosen = [m for m in measurements if m.threads == threads]
-        print(f"\n| {counted(threads)} | {' | '.join(engines)} |")
-        print("|---" * (len(engines) + 1) + "|")
-        for network in unique(m.network for m in chosen):
-            row = {m.engine: m for m in chosen if m.network == network}
-            print(f"| {NETWORKS[network].title} | {' | '.join(start(row[engine]) for engine in engines)} |")
+    print_rows(measurements, engines, lambda row: [start(row[engine]) for engine in engines])
     for m in measurements:
         if m.problem:
             print(f"\n{m.engine} on {NETWORKS[m.network].title}, {counted(m.threads)}: {m.problem}")
+
+
+def print_rows(
+    measurements: list[Measurement], columns: list[str], cells: Callable[[dict[str, Measurement]], list[str]]
+) -> None:
+    """A row for each network, whose cells come from its measurements by engine."""
+    for threads in unique(m.threads for m in measurements):
+        chosen = [m for m in measurements if m.threads == threads]
+        print(f"\n| {counted(threads)} | {' | '.join(columns)} |")
+        print("|---" * (len(columns) + 1) + "|")
+        for network in unique(m.network for m in chosen):
+            row = {m.engine: m for m in chosen if m.network == network}
+            print(f"| {NETWORKS[network].title} | {' | '.join(cells(row))} |")
 
 
 def cell(m: Measurement) -> str:

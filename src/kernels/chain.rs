@@ -2,7 +2,7 @@
 
 use super::Family;
 use super::conv::{border_after, geometry};
-use super::crossed::{self, Arithmetic, Operand, Rescaled, Terms};
+use super::crossed::{self, Arithmetic, Operand, Terms};
 use super::depthwise::{ChannelFilter, Stored};
 use super::epilogue::FusedEpilogue;
 use super::packed::{PackedFilter, WeightType};
@@ -94,13 +94,12 @@ impl Family for ChainKernel {
         let depthwise_bias = k.buffer("b1", Access::Read, channels);
         let weights = k.buffer("w2", Access::Read, filter.elements());
         let bias = k.buffer("b2", Access::Read, filter.bias_elements());
-        let is_crossed = self.arithmetic == Arithmetic::Crossed;
         let depthwise_epilogue = self.depthwise_epilogue.declare(&mut k);
         let pointwise_epilogue = self.pointwise_epilogue.declare(&mut k);
         let y = k.buffer("y", Access::Write, self.y.end());
-        let elements = if is_crossed { Operand::elements(&scratch) } else { scratch.end() };
+        let elements = if filter.is_crossed() { Operand::elements(&scratch) } else { scratch.end() };
         let between = k.buffer("scratch", Access::Scratch, elements);
-        let operand = Operand::new(scratch.clone(), between.clone());
+        let operand = filter.is_crossed().then(|| Operand::new(scratch.clone(), between.clone()));
         let depthwise = ChannelFilter {
             x: (&self.x, x.clone()),
             y: (&scratch, between.clone()),
@@ -134,7 +133,7 @@ impl Family for ChainKernel {
             let origin = [zero().along(block, self.rows), zero()];
             let stored = Stored { image: zero(), origin: [zero(), zero()] };
             depthwise.region(k, &image.into(), &stored, &origin, [rows, width]);
-            if is_crossed {
+            if let Some(operand) = &operand {
                 let balance = crossed::balance(&filter, &weights, &zero());
                 operand.scale(k, &balance, [rows, width]);
             }
@@ -155,16 +154,9 @@ impl Family for ChainKernel {
                     first_channel: zero(),
                     origin: origin.clone(),
                 };
-                match Terms::of(&filter, &weights, &zero()) {
-                    Some(terms) => {
-                        pointwise.region(
-                            k,
-                            &region,
-                            &Rescaled { ends: layer, pixels: &operand.pixels, terms },
-                        );
-                    }
-                    None => pointwise.region(k, &region, &layer),
-                }
+                let pixels = operand.as_ref().map(|operand| &operand.pixels);
+                let crossed = Terms::of(&filter, &weights, &zero()).zip(pixels);
+                crossed::region(&pointwise, k, &region, layer, crossed);
             });
         });
         k.finish()

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Family;
-use super::crossed::{self, Arithmetic, Operand, Rescaled, Terms};
+use super::crossed::{self, Arithmetic, Operand, Terms};
 use super::epilogue::FusedEpilogue;
 use super::packed::{PackedFilter, WeightType};
 use super::product::{Layer, Order, Product, Region, Then, Tile, next_input, uneven};
@@ -134,10 +134,9 @@ impl Family for ConvKernel {
         let x = k.buffer("x", Access::Read, self.x.end() + border_after(&self.x, &self.window));
         let weights = k.buffer("weights", Access::Read, filter.elements());
         let bias = k.buffer("bias", Access::Read, filter.bias_elements());
-        let is_crossed = self.arithmetic == Arithmetic::Crossed;
         let epilogue = self.epilogue.declare(&mut k);
         let y = k.buffer("y", Access::Write, self.y.end());
-        let operand = is_crossed.then(|| {
+        let operand = filter.is_crossed().then(|| {
             let view = self.scaled();
             let scratch = k.buffer("scratch", Access::Scratch, Operand::elements(&view));
             Operand::new(view, scratch)
@@ -197,23 +196,16 @@ impl Family for ConvKernel {
                         origin: origin.clone(),
                     };
                     let region = Region {
-                        image: if is_crossed { Affine::default() } else { image.clone() },
+                        image: if filter.is_crossed() { Affine::default() } else { image.clone() },
                         group: group.clone(),
-                        origin: if is_crossed { Default::default() } else { first_input.clone() },
+                        origin: if filter.is_crossed() { Default::default() } else { first_input.clone() },
                         size: size(pixels),
                         first_channel: Affine::default().along(channel_block, self.blocking.channels),
                         channels,
                     };
-                    match (&operand, Terms::of(&filter, &weights, &group)) {
-                        (Some(operand), Some(terms)) => {
-                            product.region(
-                                k,
-                                &region,
-                                &Rescaled { ends: layer, pixels: &operand.pixels, terms },
-                            );
-                        }
-                        _ => product.region(k, &region, &layer),
-                    }
+                    let pixels = operand.as_ref().map(|operand| &operand.pixels);
+                    let crossed = Terms::of(&filter, &weights, &group).zip(pixels);
+                    crossed::region(&product, k, &region, layer, crossed);
                 });
             });
         };

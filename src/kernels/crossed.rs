@@ -20,7 +20,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::packed::PackedFilter;
-use super::product::{Element, Ends};
+use super::product::{Element, Ends, Product, Region};
 use super::view::{CACHE_LINE, View};
 use crate::codegen::vector::{Address, Affine, Binary, Builder, Index, Reg, Unary, VectorStep};
 use crate::ops::Window;
@@ -37,6 +37,11 @@ pub enum Arithmetic {
 }
 
 impl Arithmetic {
+    /// All that there is to choose from, where products may be crossed or not.
+    pub fn choices(may_cross: bool) -> &'static [Arithmetic] {
+        if may_cross { &[Arithmetic::Straight, Arithmetic::Crossed] } else { &[Arithmetic::Straight] }
+    }
+
     /// Multiply-adds for the products of so many channels.
     pub fn multiply_adds(self, channels: usize) -> usize {
         match self {
@@ -80,6 +85,11 @@ impl Pixels {
 
     fn of(&self, [row, column]: &[Affine; 2]) -> Address {
         self.at.at(row, Pixels::EACH * self.columns).at(column, Pixels::EACH)
+    }
+
+    /// Those from a pixel on.
+    pub fn from(&self, first: &[Affine; 2]) -> Self {
+        Pixels { at: self.of(first), columns: self.columns }
     }
 }
 
@@ -161,8 +171,6 @@ pub(super) struct Rows<'a> {
     pub view: &'a View,
     /// The first pixel.
     pub first: Address,
-    /// Those of each row that the windows reach.
-    pub columns: usize,
     /// For each pixel the sum of the products of its own elements: as many elements of scratch memory as there are pixels.
     pub pairs: Address,
     /// What the first row's channels are multiplied with, and how many elements there are from there to the next row's.
@@ -176,21 +184,22 @@ impl Rows<'_> {
             let balance = self.balance.0.along(row, self.balance.1);
             Channels { count: self.view.dims[1], balance }
         };
+        let columns = self.view.dims[3];
         let [_, _, row_stride, column_stride] = self.view.strides[..] else { unreachable!("rank 4") };
         let at = |row: Index, column: Index| self.first.along(row, row_stride).along(column, column_stride);
         let greatest = Greatest::new(k);
         k.repeat(rows, |k, row| {
-            k.repeat(self.columns, |k, column| channels(row).measure(k, &at(row, column), &greatest));
+            k.repeat(columns, |k, column| channels(row).measure(k, &at(row, column), &greatest));
         });
         let greatest = greatest.of_all(k);
         let scale = Scale::of(k, greatest);
         // Nothing, but for infinities, beside which the other pixels of the rows vanish.
         let spoilt = k.sub(greatest, greatest);
         k.repeat(rows, |k, row| {
-            k.repeat(self.columns, |k, column| {
+            k.repeat(columns, |k, column| {
                 let pixel = at(row, column);
                 let pairs = channels(row).scale(k, &pixel, &pixel, &scale);
-                k.store_lanes(pairs, self.pairs.along(row, self.columns).along(column, 1usize), 1);
+                k.store_lanes(pairs, self.pairs.along(row, columns).along(column, 1usize), 1);
             });
         });
         k.repeat(pixels.columns, |k, column| {
@@ -198,7 +207,7 @@ impl Rows<'_> {
             k.assign_constant(start, 0.0);
             k.repeat(rows, |k, row| {
                 k.repeat(width, |k, tap| {
-                    let at = self.pairs.along(row, self.columns).along(tap, window.dilation[1]);
+                    let at = self.pairs.along(row, columns).along(tap, window.dilation[1]);
                     let pairs = k.load_lanes(at.along(column, window.stride[1]), 1);
                     k.combine(Binary::Sub, start, pairs);
                 });
@@ -315,10 +324,10 @@ const LARGEST_SCALE: f32 = 8.507_059e37;
 
 /// The ends of crossed products: sums start from what the pairs will add, and go back to the scale of the ends that
 /// they stand for, whose own start is added then.
-pub(super) struct Rescaled<'a, E> {
-    pub ends: E,
-    pub pixels: &'a Pixels,
-    pub terms: Terms,
+struct Rescaled<'a, E> {
+    ends: E,
+    pixels: &'a Pixels,
+    terms: Terms,
 }
 
 /// What [`PackedFilter`] keeps behind its panels.
@@ -340,7 +349,21 @@ impl Terms {
     pub fn of(filter: &PackedFilter, weights: &Address, group: &Affine) -> Option<Self> {
         let (plane, group_elements) = (filter.bias_elements(), filter.panels() * filter.panel_width);
         let at = weights.plus(filter.panel_elements()).at(group, group_elements);
-        (filter.arithmetic == Arithmetic::Crossed).then_some(Terms { at, plane })
+        filter.is_crossed().then_some(Terms { at, plane })
+    }
+}
+
+/// Computes a region with these ends: by way of scaled sums, where products are crossed.
+pub(super) fn region(
+    product: &Product,
+    k: &mut Builder,
+    region: &Region,
+    ends: impl Ends,
+    crossed: Option<(Terms, &Pixels)>,
+) {
+    match crossed {
+        Some((terms, pixels)) => product.region(k, region, &Rescaled { ends, pixels, terms }),
+        None => product.region(k, region, &ends),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::crossed::{Arithmetic, quarter};
+use super::crossed::quarter;
 use super::epilogue::EpilogueBuffers;
 use super::packed::{PackedFilter, WeightType};
 use super::view::{CACHE_LINE, View};
@@ -348,7 +348,7 @@ impl Product<'_> {
         let step = |k: &mut Builder, x: &Address, weights: &Address| {
             self.multiply_add(k, x, weights, &displacements, accumulators);
         };
-        let is_crossed = self.filter.arithmetic == Arithmetic::Crossed;
+        let is_crossed = self.filter.is_crossed();
         // Crossed products know of each pixel by itself.
         let joined = !is_crossed && channel_stride == 1 && pixel_stride == channels && dilation[1] == 1;
         let (taps, run) = if joined { (1, kw * channels) } else { (kw, channels) };

@@ -151,8 +151,7 @@ fn conv(kernel: &ConvKernel, options: LowerOptions) -> Vec<Choice> {
     }
     if winograd && window.stride == [1, 1] && window.dilation == [1, 1] {
         // As the model cuts it: each method, straight and crossed, and the one that transforms filters in registers.
-        let arithmetics = if crossed { 2 } else { 1 };
-        let plans = arithmetics * Method::all(kernel.kernel).len() + 1;
+        let plans = Arithmetic::choices(crossed).len() * Method::all(kernel.kernel).len() + 1;
         found.extend(by_winograd(&product, kernel.kernel, options).into_iter().take(plans));
     }
     let per_group = [x.dims[1] / groups, y.dims[1] / groups];
@@ -181,10 +180,8 @@ fn by_winograd(product: &Product, kernel: [usize; 2], options: LowerOptions) -> 
     if !tiles::suits_winograd(product.reduction / (kernel[0] * kernel[1]), product.outputs, target) {
         return Vec::new();
     }
-    let arithmetics = [Arithmetic::Straight, Arithmetic::Crossed];
-    let arithmetics = &arithmetics[..if crossed { 2 } else { 1 }];
     let plans = Method::all(kernel).iter().flat_map(|&method| {
-        arithmetics.iter().map(move |&arithmetic| {
+        Arithmetic::choices(crossed).iter().map(move |&arithmetic| {
             tiles::winograd_plan(&Product { arithmetic, ..*product }, method, target, 1).1
         })
     });

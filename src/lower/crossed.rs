@@ -30,8 +30,11 @@ pub fn choose_arithmetic(l: &Lowering, product: &Product, problem: impl FnOnce()
         .unwrap_or_else(|| if pays(product, l.target) { Arithmetic::Crossed } else { Arithmetic::Straight })
 }
 
-/// Cycles to bring a product's pixels to scale.
+/// Cycles to bring a product's pixels to scale, if it is crossed.
 pub fn scaling_cycles(product: &Product, target: InstructionSet) -> f64 {
+    if product.arithmetic == Arithmetic::Straight {
+        return 0.0;
+    }
     let pixels = (product.rows * product.columns) as f64;
     let vectors = product.reduction.div_ceil(target.lanes()) as f64;
     pixels * (vectors * SCALE_CYCLES + PIXEL_CYCLES)
@@ -42,8 +45,9 @@ fn pays(product: &Product, target: InstructionSet) -> bool {
     let cycles = |arithmetic| {
         let product = Product { arithmetic, ..*product };
         tiles::cycles(&product, tiles::choose_tile(&product, target), target)
+            + scaling_cycles(&product, target)
     };
-    cycles(Arithmetic::Crossed) + scaling_cycles(product, target) <= WORTHWHILE * cycles(Arithmetic::Straight)
+    cycles(Arithmetic::Crossed) <= WORTHWHILE * cycles(Arithmetic::Straight)
 }
 
 /// Cuts a crossed product into grid points. Each scales its own pixels, so that only threads divide output channels.
@@ -55,11 +59,7 @@ pub fn choose_blocking(
     threads: usize,
 ) -> Blocking {
     let panel = tile.vectors * target.lanes();
-    let (extent, unit, across) = if product.rows > 1 {
-        (product.rows, tile.rows, product.columns)
-    } else {
-        (product.columns, tile.columns, 1)
-    };
+    let (extent, unit, across) = product.cut_along(tile);
     let is_large = product.outputs * product.reduction > RESIDENT_WEIGHTS;
     let budget = SCALED_ELEMENTS[usize::from(is_large)];
     let most = tiles::rows_of(budget, across * product.reduction, extent);

@@ -80,8 +80,7 @@ pub fn suits(window: &Window, taps: usize, [channels, outputs]: [usize; 2]) -> b
 
 /// How its products may be computed. Only images of fewer channels than are worth crossing lie plane by plane.
 pub fn arithmetics(groups: usize, channels: usize, options: LowerOptions) -> &'static [Arithmetic] {
-    let may_cross = options.crossed && groups == 1 && channels >= FEWEST_TO_CROSS;
-    if may_cross { &[Arithmetic::Straight, Arithmetic::Crossed] } else { &[Arithmetic::Straight] }
+    Arithmetic::choices(options.crossed && groups == 1 && channels >= FEWEST_TO_CROSS)
 }
 
 /// The fewest channels of which products may be crossed.
@@ -133,14 +132,10 @@ pub fn polyphase_plan(
     let (block, tile) = tiles.min_by(|a, b| a.0.total_cmp(&b.0)).expect("there is a tile for every product");
     let arithmetic = block * tile_rows as f64 / rows as f64;
     let transforms = (tile_rows * (row_input + row_sums)) as f64 / lanes * TRANSFORM_CYCLES;
-    let scaling = match product.arithmetic {
-        Arithmetic::Straight => 0.0,
-        Arithmetic::Crossed => {
-            let columns = tile_rows * filtering.multiplications() * product.columns * window.stride[1];
-            let reduction = per_pixel / window.stride[1];
-            crossed::scaling_cycles(&Product { rows: 1, columns, reduction, ..*product }, target)
-        }
-    };
+    let pixels = tile_rows * filtering.multiplications() * product.columns * window.stride[1];
+    let channels_of_pixel = per_pixel / window.stride[1];
+    let scaled = Product { rows: 1, columns: pixels, reduction: channels_of_pixel, ..*product };
+    let scaling = crossed::scaling_cycles(&scaled, target);
     let streaming = if weights <= RESIDENT_WEIGHTS {
         0.0
     } else {

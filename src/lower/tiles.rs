@@ -22,6 +22,14 @@ pub struct Product {
     pub arithmetic: Arithmetic,
 }
 
+impl Product {
+    /// What blocks of pixels are cut along, rows or the columns of the only one: how many there are, how many a tile takes,
+    /// and the pixels of each.
+    pub fn cut_along(&self, tile: Tile) -> (usize, usize, usize) {
+        if self.rows > 1 { (self.rows, tile.rows, self.columns) } else { (self.columns, tile.columns, 1) }
+    }
+}
+
 /// Multiply-adds that one grid point should hold at least, so that handing it to a thread costs little: some 20 µs.
 const GRAIN: usize = 1 << 20;
 
@@ -151,11 +159,7 @@ pub fn choose_blocking(
     threads: usize,
 ) -> Blocking {
     let panel = tile.vectors * target.lanes();
-    let (extent, unit, across) = if product.rows > 1 {
-        (product.rows, tile.rows, product.columns)
-    } else {
-        (product.columns, tile.columns, 1)
-    };
+    let (extent, unit, across) = product.cut_along(tile);
     let weights = product.outputs * product.reduction;
     let total = product.rows * product.columns * weights;
     let pieces = if weights_bind(product) { weights / STREAMED_ELEMENTS } else { total / GRAIN };
@@ -263,9 +267,9 @@ pub fn choose_winograd(
         return None;
     }
     let plans = Method::all(kernel).iter().flat_map(|&method| {
-        let plan =
-            move |arithmetic| winograd_plan(&Product { arithmetic, ..*product }, method, target, threads);
-        [plan(Arithmetic::Straight)].into_iter().chain(crossed.then(|| plan(Arithmetic::Crossed)))
+        Arithmetic::choices(crossed).iter().map(move |&arithmetic| {
+            winograd_plan(&Product { arithmetic, ..*product }, method, target, threads)
+        })
     });
     let plans = plans.chain(winograd_plan_in_registers(product, kernel, target, threads));
     let (cycles, plan) = plans.min_by(|a, b| a.0.total_cmp(&b.0))?;
@@ -304,11 +308,8 @@ pub fn winograd_plan(
     let transforms = (tile_rows * columns * products) as f64
         * ((channels + product.outputs) as f64 / lanes as f64).ceil()
         * TRANSFORM_CYCLES;
-    let scaling = match product.arithmetic {
-        Arithmetic::Straight => 0.0,
-        Arithmetic::Crossed => crossed::scaling_cycles(&tiles, target),
-    };
-    let arithmetic = products as f64 * blocks * (cycles(&tiles, tile, target) + scaling);
+    let of_product = cycles(&tiles, tile, target) + crossed::scaling_cycles(&tiles, target);
+    let arithmetic = products as f64 * blocks * of_product;
     let streaming = if weights <= RESIDENT_WEIGHTS {
         0.0
     } else {

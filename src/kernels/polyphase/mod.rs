@@ -10,7 +10,7 @@ mod filtering;
 pub use filtering::Filtering;
 
 use super::Family;
-use super::crossed::{self, Arithmetic, Pixels, Rescaled, Rows, Terms};
+use super::crossed::{self, Arithmetic, Pixels, Rows, Terms};
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
 use super::packed::{PackedFilter, WeightType};
 use super::product::{Element, Ends, Order, Product, Region, Then, Tile, stretches, sum, uneven};
@@ -373,11 +373,9 @@ impl Stages<'_> {
                 let slot = Affine::default().along(tile_row, filtering.phases());
                 let first = [product.clone(), Affine::default(), slot, Affine::default()];
                 let first = view.at(base, &first);
-                let columns = view.dims[3];
                 let balance = (balance.clone(), phase);
-                let rows = Rows { view, first, columns, pairs: self.pairs.clone(), balance };
-                let mut windows = self.windows(&product);
-                windows.at = windows.at.along(tile_row, windows.columns * Pixels::EACH);
+                let rows = Rows { view, first, pairs: self.pairs.clone(), balance };
+                let windows = self.windows(&product).from(&[tile_row.into(), Affine::default()]);
                 rows.scale(k, [phases, width], window, &windows);
             });
         };
@@ -427,13 +425,9 @@ impl Stages<'_> {
                 next_input: None,
             };
             let terms = Terms::of(&filter, &weights, &group.into());
-            let mut windows = self.windows(&product);
-            windows.at = windows.at.at(&tile_row, windows.columns * Pixels::EACH).at(column, Pixels::EACH);
+            let windows = self.windows(&product).from(&[tile_row.clone(), column.clone()]);
             let ends = Sums { y: &self.after, product, first_channel };
-            match terms {
-                Some(terms) => matrices.region(k, &region, &Rescaled { ends, pixels: &windows, terms }),
-                None => matrices.region(k, &region, &ends),
-            }
+            crossed::region(&matrices, k, &region, ends, terms.map(|terms| (terms, &windows)));
         };
         let last = filtering.products() - 1;
         k.repeat(last, |k, product| at(k, product.into(), filtering.phases(), filters.packed));

@@ -15,7 +15,7 @@ pub use transform::{FilterTransform, Method, Transform};
 use serde::{Deserialize, Serialize};
 
 use super::Family;
-use super::crossed::{self, Arithmetic, Operand, Pixels, Rescaled, Terms};
+use super::crossed::{self, Arithmetic, Operand, Pixels, Terms};
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
 use super::packed::{PackedFilter, WeightType};
 use super::product::{Element, Ends, Order, Product, Region, Then, Tile, stretches, sum, uneven};
@@ -336,17 +336,18 @@ impl Stages<'_> {
             let product_start = Affine::from(index).times(self.after.0.product);
             let ends = Partial { block: &self.after, product: product_start };
             let number = Affine::from(index).along(part.group, method.products());
-            match Terms::of(&self.filter, &self.weights, &number) {
-                Some(terms) => {
-                    let channels = View { dims: vec![1, block.channels, 1, block.tiles], ..view.clone() };
-                    let base = base.along(index, block.product);
-                    let operand = Operand::with_pixels(channels, base, self.pixels.clone());
-                    let balance = crossed::balance(&self.filter, &self.weights, &number);
-                    operand.scale(k, &balance, region.size);
-                    product.region(k, &region, &Rescaled { ends, pixels: &operand.pixels, terms });
-                }
-                None => product.region(k, &region, &ends),
+            let operand = self.filter.is_crossed().then(|| {
+                let channels = View { dims: vec![1, block.channels, 1, block.tiles], ..view.clone() };
+                let base = base.along(index, block.product);
+                Operand::with_pixels(channels, base, self.pixels.clone())
+            });
+            if let Some(operand) = &operand {
+                let balance = crossed::balance(&self.filter, &self.weights, &number);
+                operand.scale(k, &balance, region.size);
             }
+            let pixels = operand.as_ref().map(|operand| &operand.pixels);
+            let crossed = Terms::of(&self.filter, &self.weights, &number).zip(pixels);
+            crossed::region(&product, k, &region, ends, crossed);
         });
     }
 
