@@ -254,19 +254,20 @@ impl Inst {
     }
 
     /// The registers that the instruction reads.
-    pub fn sources(&self) -> Vec<Reg> {
-        match *self {
+    pub fn sources(&self) -> impl Iterator<Item = Reg> + use<> {
+        let sources = match *self {
             Inst::Load { .. }
             | Inst::LoadHalf { .. }
             | Inst::Broadcast { .. }
             | Inst::Constant { .. }
-            | Inst::Prefetch { .. } => vec![],
-            Inst::Unary { x, .. } | Inst::Reduce { x, .. } => vec![x],
-            Inst::Binary { a, b, .. } => vec![a, b],
-            Inst::Fma { a, b, c, .. } => vec![a, b, c],
-            Inst::Select { a, b, yes, no, .. } => vec![a, b, yes, no],
-            Inst::Store { src, .. } => vec![src],
-        }
+            | Inst::Prefetch { .. } => [None; 4],
+            Inst::Unary { x, .. } | Inst::Reduce { x, .. } => [Some(x), None, None, None],
+            Inst::Binary { a, b, .. } => [Some(a), Some(b), None, None],
+            Inst::Fma { a, b, c, .. } => [Some(a), Some(b), Some(c), None],
+            Inst::Select { a, b, yes, no, .. } => [a, b, yes, no].map(Some),
+            Inst::Store { src, .. } => [Some(src), None, None, None],
+        };
+        sources.into_iter().flatten()
     }
 
     /// The address that the instruction touches.

@@ -9,7 +9,7 @@
 //! 5. A load or store covers between one and `lanes` elements.
 //! 6. Byte offsets fit the signed 32-bit displacement of the machines' addressing modes.
 
-use std::collections::HashSet;
+use rustc_hash::FxHashSet;
 
 use super::{Access, Address, GRID_RANK, Index, Inst, Kernel, Reg, Stmt};
 
@@ -24,7 +24,7 @@ pub struct VerifyError {
 /// Checks the invariants that this file lists.
 pub fn verify(kernel: &Kernel) -> Result<(), VerifyError> {
     let mut verifier =
-        Verifier { kernel, ranges: vec![None; kernel.extents.len()], assigned: HashSet::new() };
+        Verifier { kernel, ranges: vec![None; kernel.extents.len()], assigned: FxHashSet::default() };
     for coordinate in 0..GRID_RANK {
         verifier.ranges[coordinate] = Some((0, kernel.extents[coordinate]));
     }
@@ -35,7 +35,7 @@ struct Verifier<'a> {
     kernel: &'a Kernel,
     /// The half-open range of each index that is in scope.
     ranges: Vec<Option<(usize, usize)>>,
-    assigned: HashSet<Reg>,
+    assigned: FxHashSet<Reg>,
 }
 
 impl Verifier<'_> {

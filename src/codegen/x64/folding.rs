@@ -1,6 +1,6 @@
 //! Loads that become the memory operand of the one instruction that uses them.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::Width;
 use super::steps::Step;
@@ -15,11 +15,11 @@ pub struct Folded<'k> {
 
 /// The registers whose loads are folded: loaded once, used once, in a straight line with no store between, by an
 /// instruction that takes a memory operand there and has no other.
-pub fn fold<'k>(steps: &[Step<'k>], kernel: &Kernel, width: Width) -> HashMap<Reg, Folded<'k>> {
+pub fn fold<'k>(steps: &[Step<'k>], kernel: &Kernel, width: Width) -> FxHashMap<Reg, Folded<'k>> {
     let uses = Uses::count(steps);
-    let mut folded = HashMap::new();
+    let mut folded = FxHashMap::default();
     // Loads since the last store or change of control.
-    let mut open: HashMap<Reg, Folded<'k>> = HashMap::new();
+    let mut open: FxHashMap<Reg, Folded<'k>> = FxHashMap::default();
     for step in steps {
         let Step::Inst(inst) = step else {
             open.clear();
@@ -55,12 +55,12 @@ fn foldable(inst: &Inst) -> Vec<Reg> {
 
 /// How often each register is written and read.
 pub struct Uses {
-    counts: HashMap<Reg, (usize, usize)>,
+    counts: FxHashMap<Reg, (usize, usize)>,
 }
 
 impl Uses {
     pub fn count(steps: &[Step<'_>]) -> Self {
-        let mut counts: HashMap<Reg, (usize, usize)> = HashMap::new();
+        let mut counts: FxHashMap<Reg, (usize, usize)> = FxHashMap::default();
         for step in steps {
             let Step::Inst(inst) = step else { continue };
             for reg in inst.sources() {

@@ -1,8 +1,7 @@
 //! Whole functions: entry, loops, branches, and the addresses that instructions use.
 
-use std::collections::HashMap;
-
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
+use rustc_hash::FxHashMap;
 
 use super::assembler::{Assembler, Condition, Label, Operand};
 use super::instructions::narrow;
@@ -47,7 +46,7 @@ pub fn emit(kernel: &Kernel, width: Width) -> Result<Vec<u8>, EmitError> {
         scalars,
         vectors,
         masks: Vec::new(),
-        labels: HashMap::new(),
+        labels: FxHashMap::default(),
     };
     function.entry(stack, &steps);
     for (position, step) in steps.iter().enumerate() {
@@ -68,7 +67,7 @@ pub struct Function<'k> {
     /// AVX-512: the numbers of lanes whose masks are in `k1` and so on.
     pub masks: Vec<usize>,
     /// The labels of the steps that are jumped to, by position.
-    labels: HashMap<usize, Label>,
+    labels: FxHashMap<usize, Label>,
 }
 
 impl Function<'_> {

@@ -1,7 +1,8 @@
 //! Live intervals: from where to where in the list of steps a value must be kept.
 
-use std::collections::HashMap;
 use std::hash::Hash;
+
+use rustc_hash::FxHashMap;
 
 use super::steps::Step;
 
@@ -39,14 +40,14 @@ const TRIPS: f32 = 8.0;
 
 /// Collects the intervals of values of type `V`, in one walk over the steps.
 pub struct Lives<V> {
-    intervals: HashMap<V, Interval>,
+    intervals: FxHashMap<V, Interval>,
     /// The loops around the current step: the positions of enter and exit, outermost first.
     loops: Vec<(usize, usize)>,
 }
 
 impl<V: Clone + Eq + Hash> Lives<V> {
     pub fn new() -> Self {
-        Lives { intervals: HashMap::new(), loops: Vec::new() }
+        Lives { intervals: FxHashMap::default(), loops: Vec::new() }
     }
 
     /// Keeps track of the loops; to be called with each step before its values are touched.
@@ -74,7 +75,7 @@ impl<V: Clone + Eq + Hash> Lives<V> {
         interval.weight += weight;
     }
 
-    pub fn finish(self) -> HashMap<V, Interval> {
+    pub fn finish(self) -> FxHashMap<V, Interval> {
         self.intervals
     }
 }

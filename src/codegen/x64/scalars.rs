@@ -1,8 +1,7 @@
 //! Where the parameters, pointers and loop counters live: general-purpose registers, or else stack slots.
 
-use std::collections::{HashMap, HashSet};
-
 use iced_x86::Register;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::folding::Folded;
 use super::linear_scan::{Request, allocate};
@@ -65,9 +64,9 @@ pub enum Home {
 
 /// The homes of a kernel's scalars.
 pub struct Scalars {
-    homes: HashMap<Scalar, Home>,
+    homes: FxHashMap<Scalar, Home>,
     /// Loops whose counters a branch asks for.
-    asked: HashSet<Index>,
+    asked: FxHashSet<Index>,
     pub slots: usize,
 }
 
@@ -102,10 +101,10 @@ impl Scalars {
 }
 
 /// Finds a home for every scalar of the steps.
-pub fn place(steps: &[Step<'_>], folded: &HashMap<Reg, Folded<'_>>) -> Scalars {
+pub fn place(steps: &[Step<'_>], folded: &FxHashMap<Reg, Folded<'_>>) -> Scalars {
     let mut lives = Lives::new();
-    let mut asked = HashSet::new();
-    let mut starts: HashMap<&Pointer, &Pointer> = HashMap::new();
+    let mut asked = FxHashSet::default();
+    let mut starts: FxHashMap<&Pointer, &Pointer> = FxHashMap::default();
     for (position, step) in steps.iter().enumerate() {
         lives.step(position, step);
         let (read, write) = (reads(position), writes(position));
@@ -138,8 +137,7 @@ pub fn place(steps: &[Step<'_>], folded: &HashMap<Reg, Folded<'_>>) -> Scalars {
             }
             Step::Inst(inst) => {
                 let own = inst.address().filter(|_| inst.dst().is_none_or(|dst| !folded.contains_key(&dst)));
-                let sources = inst.sources();
-                let others = sources.iter().filter_map(|reg| folded.get(reg)).map(|folded| folded.at);
+                let others = inst.sources().filter_map(|reg| folded.get(&reg)).map(|folded| folded.at);
                 for address in own.into_iter().chain(others) {
                     lives.touch(&Scalar::Pointer(Pointer::of(address)), read);
                 }
@@ -149,7 +147,7 @@ pub fn place(steps: &[Step<'_>], folded: &HashMap<Reg, Folded<'_>>) -> Scalars {
     }
     let mut intervals: Vec<_> = lives.finish().into_iter().collect();
     intervals.sort_by_key(|(scalar, interval)| (interval.start, interval.end, scalar.parameter()));
-    let ids: HashMap<&Scalar, usize> =
+    let ids: FxHashMap<&Scalar, usize> =
         intervals.iter().enumerate().map(|(id, (scalar, _))| (scalar, id)).collect();
     let requests: Vec<Request> = (intervals.iter())
         .map(|(scalar, interval)| {

@@ -3,7 +3,7 @@
 //! Constants are the first to give way: they become memory operands from the pool behind the code. Where that
 //! does not suffice, the values that are used least live in stack slots.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::Width;
 use super::folding::{Folded, Uses};
@@ -37,9 +37,9 @@ pub struct Temporaries {
 
 /// The homes of a kernel's vectors.
 pub struct Vectors<'k> {
-    pub homes: HashMap<Reg, Home<'k>>,
+    pub homes: FxHashMap<Reg, Home<'k>>,
     /// By position; instructions that need none are not in it.
-    pub temporaries: HashMap<usize, Temporaries>,
+    pub temporaries: FxHashMap<usize, Temporaries>,
     /// How many values live on the stack.
     pub slots: usize,
 }
@@ -51,11 +51,11 @@ const CONSTANT_WEIGHT: f32 = 1e-3;
 pub fn place<'k>(
     steps: &[Step<'k>],
     kernel: &Kernel,
-    folded: &HashMap<Reg, Folded<'k>>,
+    folded: &FxHashMap<Reg, Folded<'k>>,
     width: Width,
 ) -> Vectors<'k> {
     let constants = constants(steps);
-    let mut memory: HashMap<Reg, Home<'k>> =
+    let mut memory: FxHashMap<Reg, Home<'k>> =
         folded.iter().map(|(&reg, &load)| (reg, Home::Folded(load))).collect();
     memory.extend(constants.iter().filter(|(_, c)| c.used_once_nearby).map(|(&reg, c)| (reg, c.home())));
     let mut slots = 0;
@@ -96,10 +96,10 @@ impl Constant {
     }
 }
 
-fn constants(steps: &[Step<'_>]) -> HashMap<Reg, Constant> {
+fn constants(steps: &[Step<'_>]) -> FxHashMap<Reg, Constant> {
     let uses = Uses::count(steps);
-    let mut constants = HashMap::new();
-    let mut depths: HashMap<Reg, usize> = HashMap::new();
+    let mut constants = FxHashMap::default();
+    let mut depths: FxHashMap<Reg, usize> = FxHashMap::default();
     let mut depth = 0;
     for step in steps {
         match step {
@@ -149,12 +149,12 @@ impl Demand {
         steps: &[Step<'_>],
         kernel: &Kernel,
         width: Width,
-        constants: &HashMap<Reg, Constant>,
-        memory: &HashMap<Reg, Home<'_>>,
+        constants: &FxHashMap<Reg, Constant>,
+        memory: &FxHashMap<Reg, Home<'_>>,
     ) -> Self {
         let mut lives = Lives::new();
         let mut temporaries: Vec<(Owner, Interval)> = Vec::new();
-        let mut like: HashMap<Reg, Reg> = HashMap::new();
+        let mut like: FxHashMap<Reg, Reg> = FxHashMap::default();
         for (position, step) in steps.iter().enumerate() {
             lives.step(position, step);
             let Step::Inst(inst) = step else { continue };
@@ -175,7 +175,7 @@ impl Demand {
                 temporary(Use::Scratch);
             }
             let values = |reg: &Reg| !memory.contains_key(reg);
-            for reg in inst.sources().into_iter().filter(values) {
+            for reg in inst.sources().filter(values) {
                 lives.touch(&reg, reads(position));
             }
             if let Some(dst) = inst.dst().filter(values) {
@@ -187,7 +187,7 @@ impl Demand {
         }
         let mut values: Vec<(Reg, Interval)> = lives.finish().into_iter().collect();
         values.sort_by_key(|(reg, interval)| (interval.start, *reg));
-        let ids: HashMap<Reg, usize> = values.iter().enumerate().map(|(id, (reg, _))| (*reg, id)).collect();
+        let ids: FxHashMap<Reg, usize> = values.iter().enumerate().map(|(id, (reg, _))| (*reg, id)).collect();
         let mut owners = Vec::new();
         let mut requests = Vec::new();
         for (reg, mut interval) in values {
@@ -207,11 +207,11 @@ impl Demand {
 
     fn finish<'k>(
         self,
-        mut homes: HashMap<Reg, Home<'k>>,
+        mut homes: FxHashMap<Reg, Home<'k>>,
         placed: &[Option<usize>],
         slots: usize,
     ) -> Vectors<'k> {
-        let mut temporaries: HashMap<usize, Temporaries> = HashMap::new();
+        let mut temporaries: FxHashMap<usize, Temporaries> = FxHashMap::default();
         for (owner, register) in self.owners.into_iter().zip(placed) {
             let register = register.expect("the placement is complete");
             match owner {
