@@ -7,7 +7,7 @@ use crate::dsl::{self, Defines, Diagnostics, Source};
 use crate::graph::Graph;
 use crate::import::onnx::{Bindings, Network};
 use crate::runtime::{self, CompileOptions, Executable};
-use crate::weights::{self, Weights};
+use crate::weights::{self, WeightSource, Weights};
 
 /// A parsed model and the values given to its parameters.
 #[derive(Clone, Debug)]
@@ -109,19 +109,18 @@ impl Model {
         }
     }
 
-    /// Compiles the model for this CPU. `weights`, given away or only lent, may hold more than the model needs.
+    /// Compiles the model for this CPU. `weights`, given away, only lent, or in a file, may hold more than the model needs.
     ///
     /// # Errors
     /// Where the model or an option is at fault, or weights are missing or misshapen: all are listed.
     pub fn compile(
         &self,
-        weights: impl Into<Weights>,
+        weights: impl Into<WeightSource>,
         options: &CompileOptions,
     ) -> Result<Executable, Error> {
-        let weights: Weights = weights.into();
+        let weights: WeightSource = weights.into();
         let graph = self.graph()?;
-        let arrays = weights.iter().map(|(key, value)| (key, value.shape()));
-        weights::bind(&graph, arrays).check(true)?;
-        Ok(runtime::compile(&graph, options)?.bind(weights)?)
+        weights::bind(&graph, weights.arrays()).check(true)?;
+        runtime::compile(&graph, options)?.bind(weights)
     }
 }

@@ -95,8 +95,8 @@ pub fn run(mut args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         .iter()
         .map(|photo| args.pictures.read(photo, shape))
         .collect::<Result<Vec<_>, Error>>()?;
-    let weights = args.weights.load(&loaded, false)?.weights;
-    let mut engine = prepared.bind(weights)?;
+    let weights = args.weights.open(&loaded, false)?;
+    let mut engine = prepared.bind(weights.source)?;
     let softmax = labels::is_softmax(graph, 0);
 
     let mut documents = Vec::new();

@@ -11,7 +11,7 @@ use crate::runtime::cuda::{CudaExecutable, Device};
 use crate::runtime::gpu::GpuModule;
 use crate::runtime::{self, CompileOptions, Compiled, Executable};
 use crate::tensor::Tensor;
-use crate::weights::Weights;
+use crate::weights::{WeightSource, Weights};
 
 /// A model ready to take its weights.
 pub struct Prepared<'a> {
@@ -48,13 +48,17 @@ impl<'a> Prepared<'a> {
     }
 
     /// Weights that are given away are dropped as soon as they have been packed.
-    pub fn bind(self, weights: impl Into<Weights>) -> Result<Engine<'a>, Failure> {
+    pub fn bind(self, weights: impl Into<WeightSource>) -> Result<Engine<'a>, Failure> {
         Ok(match self.code {
             Code::Cpu(compiled) => Engine::Compiled(Box::new(compiled.bind(weights)?)),
-            Code::Cuda(device, module) => {
-                Engine::Cuda(Box::new(CudaExecutable::new(&device, &module, &weights.into())?))
+            Code::Cuda(device, module) => Engine::Cuda(Box::new(CudaExecutable::new(
+                &device,
+                &module,
+                &weights.into().hold(self.graph)?,
+            )?)),
+            Code::None => {
+                Engine::Interpreter { graph: self.graph, weights: weights.into().hold(self.graph)? }
             }
-            Code::None => Engine::Interpreter { graph: self.graph, weights: weights.into() },
         })
     }
 }

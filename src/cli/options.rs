@@ -19,7 +19,7 @@ use crate::machine::cpu_name;
 use crate::runtime::cuda::Device;
 use crate::runtime::{CompileOptions, Isa};
 use crate::tune::TuningFile;
-use crate::weights::{self, HubAddress, WeightFile, Weights};
+use crate::weights::{self, HubAddress, WeightFile, WeightSource, Weights};
 use crate::{Elaborated, Error, Model};
 
 /// Which model, with which parameters.
@@ -95,10 +95,10 @@ pub struct WeightArgs {
     #[arg(
         long,
         value_name = "FILE|hf://OWNER/NAME[/FILE][@REVISION]",
-        value_parser = parse_weight_source,
+        value_parser = parse_weight_address,
         conflicts_with = "random_weights"
     )]
-    weights: Option<WeightSource>,
+    weights: Option<WeightAddress>,
     /// Kaiming-scaled random weights, the same on every machine
     #[arg(long, value_name = "SEED")]
     random_weights: Option<u64>,
@@ -109,75 +109,95 @@ pub struct WeightArgs {
 
 /// A weight file, here or in a repository.
 #[derive(Clone)]
-pub enum WeightSource {
+pub enum WeightAddress {
     File(PathBuf),
     Hub(HubAddress),
 }
 
-pub fn parse_weight_source(text: &str) -> Result<WeightSource, String> {
+pub fn parse_weight_address(text: &str) -> Result<WeightAddress, String> {
     if text.starts_with("hf://") {
-        text.parse().map(WeightSource::Hub)
+        text.parse().map(WeightAddress::Hub)
     } else {
-        Ok(WeightSource::File(text.into()))
+        Ok(WeightAddress::File(text.into()))
     }
 }
 
-impl WeightSource {
+impl WeightAddress {
     /// The file on this machine.
     ///
     /// # Errors
     /// Where it cannot be fetched.
     pub fn path(&self) -> Result<PathBuf, Error> {
         match self {
-            WeightSource::File(path) => Ok(path.clone()),
-            WeightSource::Hub(address) => spinner("downloading", || address.fetch()),
+            WeightAddress::File(path) => Ok(path.clone()),
+            WeightAddress::Hub(address) => spinner("downloading", || address.fetch()),
         }
     }
 }
 
-impl fmt::Display for WeightSource {
+impl fmt::Display for WeightAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WeightSource::File(path) => path.display().fmt(f),
-            WeightSource::Hub(address) => address.fmt(f),
+            WeightAddress::File(path) => path.display().fmt(f),
+            WeightAddress::Hub(address) => address.fmt(f),
         }
     }
 }
 
-/// Weights, where they came from, and the seconds that reading or drawing them took.
+/// Weights, where they come from, and the seconds that opening their file or drawing them took.
+pub struct OpenedWeights {
+    pub source: WeightSource,
+    pub origin: String,
+    pub seconds: f64,
+}
+
+/// Weights in memory, and where they came from.
 pub struct LoadedWeights {
     pub weights: Weights,
     pub origin: String,
-    pub seconds: f64,
 }
 
 impl WeightArgs {
     /// Takes the weights from `file` where no option names them.
     pub fn or_file(mut self, file: PathBuf) -> Self {
         if self.weights.is_none() && self.random_weights.is_none() {
-            self.weights = Some(WeightSource::File(file));
+            self.weights = Some(WeightAddress::File(file));
         }
         self
     }
 
-    /// The weights of `model`. Where no option names them, the model holds none and none lie beside it, they are
-    /// random if `or_random`.
+    /// The weights of `model`, in memory.
+    ///
+    /// # Errors
+    /// As [`WeightArgs::open`], or where one cannot be read.
     pub fn load(&self, model: &LoadedModel, or_random: bool) -> Result<LoadedWeights, Error> {
+        let OpenedWeights { mut source, origin, .. } = self.open(model, or_random)?;
+        Ok(LoadedWeights { weights: source.hold(&model.graph)?, origin })
+    }
+
+    /// The weights of `model`, those of a file yet to be read. Where no option names them, the model holds none and none
+    /// lie beside it, they are random if `or_random`.
+    ///
+    /// # Errors
+    /// Where there are none, or they are not the model's.
+    pub fn open(&self, model: &LoadedModel, or_random: bool) -> Result<OpenedWeights, Error> {
         let start = Instant::now();
         let LoadedModel { graph, path, .. } = model;
         if let (None, None, Some(own)) = (self.random_weights, &self.weights, &model.weights) {
-            let (weights, origin) = (own.clone(), "its own weights".to_owned());
-            return Ok(LoadedWeights { weights, origin, seconds: start.elapsed().as_secs_f64() });
+            let (source, origin) = (own.into(), "its own weights".to_owned());
+            return Ok(OpenedWeights { source, origin, seconds: start.elapsed().as_secs_f64() });
         }
         let beside = path.with_extension("safetensors");
         let source = match &self.weights {
             Some(source) => Some(source.clone()),
-            None => beside.is_file().then(|| WeightSource::File(beside.clone())),
+            None => beside.is_file().then(|| WeightAddress::File(beside.clone())),
         };
-        let (weights, origin) = match (self.random_weights, source) {
-            (Some(seed), _) => random(graph, seed)?,
-            (None, Some(source)) => (read(graph, &source.path()?, self.allow_extra)?, source.to_string()),
-            (None, None) if or_random || !has_parameters(graph) => random(graph, 0)?,
+        let (source, origin) = match (self.random_weights, source) {
+            (Some(seed), _) => random(graph, seed),
+            (None, Some(source)) => {
+                (open(graph, &source.path()?, self.allow_extra)?.into(), source.to_string())
+            }
+            (None, None) if or_random || !has_parameters(graph) => random(graph, 0),
             (None, None) => {
                 return Err(Error::input(format!(
                     "no weights for '{}': pass --weights FILE, or --random-weights SEED to try the \
@@ -187,7 +207,7 @@ impl WeightArgs {
                 )));
             }
         };
-        Ok(LoadedWeights { weights, origin, seconds: start.elapsed().as_secs_f64() })
+        Ok(OpenedWeights { source, origin, seconds: start.elapsed().as_secs_f64() })
     }
 }
 
@@ -195,26 +215,19 @@ fn has_parameters(graph: &Graph) -> bool {
     !weights::bind(graph, []).missing.is_empty()
 }
 
-fn random(graph: &Graph, seed: u64) -> Result<(Weights, String), Error> {
-    Ok((weights::random(graph, seed), format!("random weights (seed {seed})")))
+fn random(graph: &Graph, seed: u64) -> (WeightSource, String) {
+    (weights::random(graph, seed).into(), format!("random weights (seed {seed})"))
 }
 
-/// Reads what `graph` asks for, after checking that the file holds exactly that.
-fn read(graph: &Graph, path: &Path, allow_extra: bool) -> Result<Weights, Error> {
-    let mut file = WeightFile::open(path)?;
-    let binding = weights::bind(graph, file.arrays());
-    let keys = binding.matched.clone();
-    binding.check(allow_extra).map_err(|mismatch| {
+/// Opens the weights of `graph`, after checking that the file holds exactly what it asks for.
+fn open(graph: &Graph, path: &Path, allow_extra: bool) -> Result<WeightFile, Error> {
+    let file = WeightFile::open(path)?;
+    weights::bind(graph, file.arrays()).check(allow_extra).map_err(|mismatch| {
         let hint =
             if mismatch.0.only_extra() { "\n--allow-extra accepts a file with more in it" } else { "" };
         Error::file(path, format!("these are not the weights of '{}': {mismatch}{hint}", graph.name))
     })?;
-    let mut weights = Weights::default();
-    for key in keys {
-        let value = file.read(&key)?;
-        weights.insert(key, value);
-    }
-    Ok(weights)
+    Ok(file)
 }
 
 /// What computes the answer.

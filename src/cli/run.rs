@@ -69,15 +69,19 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let expected = args.expect.as_deref().map(|path| NpyFile::open(path)?.read()).transpose()?;
     let prepared = Prepared::new(args.subject.compile.backend, graph, &options)?;
     let arrays = args.inputs.gather(graph, &args.pictures)?;
-    let weights = args.subject.weights.load(&loaded, false)?;
+    let mut weights = args.subject.weights.open(&loaded, false)?;
     let exact = without_rounding(&options).filter(|_| args.subject.compile.backend == Backend::Cpu);
     let exact = exact.map(|options| -> Result<Vec<Tensor>, Failure> {
-        let mut engine = Prepared::new(Backend::Cpu, graph, &options)?.bind(&weights.weights)?;
+        let held = weights.source.hold(graph)?;
+        let mut engine = Prepared::new(Backend::Cpu, graph, &options)?.bind(held)?;
         Ok(run_batches(&mut engine, graph, arrays.clone())?.0)
     });
     let exact = exact.transpose()?;
-    let save_weights = save_weights.map(|file| (file, weights.weights.clone()));
-    let mut engine = prepared.bind(weights.weights)?;
+    let save_weights = match save_weights {
+        Some(file) => Some((file, weights.source.hold(graph)?)),
+        None => None,
+    };
+    let mut engine = prepared.bind(weights.source)?;
 
     let start = Instant::now();
     let (outputs, runs) = run_batches(&mut engine, graph, arrays)?;
@@ -209,13 +213,19 @@ fn write_files(
 }
 
 /// The seconds of each stage; `run` is one run.
-fn stages(loaded: &LoadedModel, load_weights: f64, engine: &Engine, run: f64) -> Vec<(&'static str, f64)> {
+fn stages(
+    loaded: &LoadedModel,
+    mut load_weights: f64,
+    engine: &Engine,
+    run: f64,
+) -> Vec<(&'static str, f64)> {
     let mut stages = vec![("parse", loaded.parse), ("elaborate", loaded.elaborate)];
     if let Engine::Compiled(executable) = engine {
         let timings = executable.timings();
         stages.extend([("passes", timings.passes), ("lower", timings.lower), ("codegen", timings.codegen)]);
         stages.push((TO_CALLABLE, stages.iter().map(|(_, seconds)| seconds).sum()));
         stages.push(("pack weights", timings.pack_weights));
+        load_weights += timings.read_weights;
     }
     stages.extend([("load weights", load_weights), ("run", run)]);
     stages

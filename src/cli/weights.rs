@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::json;
 
 use super::failure::Failure;
-use super::options::{ModelArgs, WeightSource, parse_weight_source};
+use super::options::{ModelArgs, WeightAddress, parse_weight_address};
 use crate::weights::{self, WeightFile};
 
 /// Says which arrays of a weight file match the model, are missing, extra or misshapen
@@ -16,8 +16,8 @@ pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// The weight file: safetensors, an index of such files, a PyTorch checkpoint (.pth), or a repository
-    #[arg(value_name = "FILE|hf://OWNER/NAME", value_parser = parse_weight_source)]
-    file: WeightSource,
+    #[arg(value_name = "FILE|hf://OWNER/NAME", value_parser = parse_weight_address)]
+    file: WeightAddress,
     /// List what matches too
     #[arg(long)]
     all: bool,

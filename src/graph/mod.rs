@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
-use petgraph::visit::EdgeRef;
+use petgraph::visit::{EdgeRef, NodeIndexable};
 
 use crate::ops::{Cost, Epilogue, Op, ShapeError};
 use crate::tensor::Shape;
@@ -326,14 +326,18 @@ impl Graph {
         self.inputs.iter().copied().chain(inner).collect()
     }
 
+    /// One more than the largest index of a node.
+    pub fn slots(&self) -> usize {
+        self.nodes.node_bound()
+    }
+
     /// All nodes, operands before their readers; among independent nodes the older id comes first, so the
     /// order is the same on every run.
     ///
     /// # Panics
     /// If the graph has a cycle, which [`Graph::add`] cannot make.
     pub fn topological_order(&self) -> Vec<NodeId> {
-        let mut missing: Vec<usize> =
-            vec![0; self.nodes.node_indices().map(|i| i.index() + 1).max().unwrap_or(0)];
+        let mut missing: Vec<usize> = vec![0; self.slots()];
         let mut ready = BTreeSet::new();
         for id in self.nodes.node_indices() {
             missing[id.index()] = self.nodes.edges_directed(id, Direction::Incoming).count();

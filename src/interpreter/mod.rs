@@ -5,7 +5,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::graph::{Graph, NodeId};
@@ -87,8 +87,11 @@ pub fn trace(graph: &Graph, weights: &Weights, inputs: &[Tensor]) -> Result<Trac
     Ok(Trace { values: evaluation.values })
 }
 
+/// Results of fewer elements than this are computed before another thread has started.
+const WORTH_THREADS: usize = 1 << 18;
+
 /// The values of nodes that depend on parameters and constants alone, such as folded weights, in the order of `ids`.
-/// A parameter's array is shared, not copied; independent nodes are evaluated on all the machine's cores.
+/// A parameter's array is shared, not copied; large independent nodes are evaluated on all the machine's cores.
 ///
 /// # Errors
 /// Where a parameter is missing or misshapen, or a node depends on a model input.
@@ -100,8 +103,10 @@ pub fn evaluate_constants(
     let mut evaluation = Evaluation::new(graph);
     evaluation.bind(weights, None, &needed(graph, ids))?;
     for level in evaluation.levels() {
+        let elements: usize = level.iter().map(|&id| graph.shape(id).elements()).sum();
+        let together = if elements < WORTH_THREADS { level.len() } else { 1 };
         let mut results: Vec<(NodeId, Option<Tensor>)> = level.into_iter().map(|id| (id, None)).collect();
-        for_each_chunk(&mut results, 1, |_, slot| {
+        for_each_chunk(&mut results, together, |_, slot| {
             for (id, result) in slot {
                 *result = Some(evaluation.compute(*id));
             }
@@ -113,50 +118,36 @@ pub fn evaluate_constants(
     Ok(ids.iter().map(|&id| Arc::clone(evaluation.value(id))).collect())
 }
 
-/// For each parameter by key, the last of `groups` of nodes that depends on it.
-pub fn last_uses<'a>(graph: &'a Graph, groups: &[Vec<NodeId>]) -> HashMap<&'a str, usize> {
-    let mut last: Vec<Option<usize>> = vec![None; slots(graph)];
-    for (number, group) in groups.iter().enumerate() {
-        for target in group {
-            last[target.index()] = Some(number);
-        }
-    }
-    let mut uses: HashMap<&str, usize> = HashMap::new();
-    for &id in graph.topological_order().iter().rev() {
-        let Some(number) = last[id.index()] else { continue };
-        if let Op::Parameter(parameter) = &graph.node(id).op {
-            let use_of_key = uses.entry(parameter.key.as_str()).or_default();
-            *use_of_key = (*use_of_key).max(number);
-        }
-        for operand in graph.operands(id) {
-            let slot = &mut last[operand.index()];
-            *slot = (*slot).max(Some(number));
-        }
-    }
-    uses
+/// The keys of the parameters that nodes depend on, each once.
+pub fn parameters<'a>(graph: &'a Graph, ids: &[NodeId]) -> BTreeSet<&'a str> {
+    let keys = needed(graph, ids).into_iter().filter_map(|id| match &graph.node(id).op {
+        Op::Parameter(parameter) => Some(parameter.key.as_str()),
+        _ => None,
+    });
+    keys.collect()
 }
 
 /// What `targets` depend on, themselves included, operands first.
 fn needed(graph: &Graph, targets: &[NodeId]) -> Vec<NodeId> {
-    let mut order = graph.topological_order();
-    let mut is_needed = vec![false; slots(graph)];
-    for target in targets {
-        is_needed[target.index()] = true;
-    }
-    for &id in order.iter().rev() {
-        if is_needed[id.index()] {
-            for operand in graph.operands(id) {
-                is_needed[operand.index()] = true;
+    let mut order = Vec::new();
+    let mut is_found = HashSet::new();
+    // Nodes on the way, each with the operands that have not been followed yet.
+    let mut way: Vec<(NodeId, Vec<NodeId>)> = Vec::new();
+    for &target in targets {
+        let mut next = Some(target);
+        loop {
+            if let Some(id) = next.filter(|id| is_found.insert(*id)) {
+                way.push((id, graph.operands(id)));
+            }
+            let Some((id, operands)) = way.last_mut() else { break };
+            next = operands.pop();
+            if next.is_none() {
+                order.push(*id);
+                way.pop();
             }
         }
     }
-    order.retain(|id| is_needed[id.index()]);
     order
-}
-
-/// One more than the largest node index.
-fn slots(graph: &Graph) -> usize {
-    graph.topological_order().iter().map(|id| id.index() + 1).max().unwrap_or(0)
 }
 
 struct Evaluation<'a> {
@@ -169,7 +160,7 @@ struct Evaluation<'a> {
 
 impl<'a> Evaluation<'a> {
     fn new(graph: &'a Graph) -> Self {
-        Evaluation { graph, values: vec![None; slots(graph)], order: Vec::new() }
+        Evaluation { graph, values: vec![None; graph.slots()], order: Vec::new() }
     }
 
     /// Sets the values of the sources among `order` and keeps the operators; without `inputs`, a model input is an

@@ -1,5 +1,7 @@
 //! Weights as kernels read them.
 
+use half::f16;
+
 use super::crossed::{Arithmetic, row_of};
 use super::view::CACHE_LINE;
 
@@ -17,6 +19,15 @@ impl WeightType {
         match self {
             WeightType::F32 => 4,
             WeightType::F16 => 2,
+        }
+    }
+
+    /// The first of some finite values that is too large for the type.
+    pub fn out_of_range(self, values: &[f32]) -> Option<f32> {
+        let too_large = |value: &f32| value.is_finite() && f16::from_f32(*value).is_infinite();
+        match self {
+            WeightType::F32 => None,
+            WeightType::F16 => values.iter().copied().find(too_large),
         }
     }
 

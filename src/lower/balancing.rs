@@ -35,7 +35,7 @@ pub fn balance(packed: &PackedFilter, run: usize, shared: usize, target: &mut [f
 /// channels' elements are to be multiplied with, in the order of channels.
 fn balance_rows(panels: &[f32], width: usize, run: usize, shared: usize, balances: &mut [f32]) -> Vec<f32> {
     let reduction = balances.len();
-    let mut greatest = vec![0u32; reduction];
+    let mut greatest = vec![0; reduction];
     for panel in panels.chunks_exact(reduction * width) {
         for (greatest, row) in greatest.iter_mut().zip(panel.chunks_exact(width)) {
             *greatest = row.iter().fold(*greatest, |greatest, weight| greatest.max(size(*weight)));
@@ -58,7 +58,7 @@ fn balance_rows(panels: &[f32], width: usize, run: usize, shared: usize, balance
 /// Multiplies rows with their scales, then columns, that is, output channels, with such that `backs` undo.
 fn balance_columns(panel: &mut [f32], scales: &[f32], backs: &mut [f32]) {
     let width = backs.len();
-    let mut greatest = vec![0u32; width];
+    let mut greatest = vec![0; width];
     for (row, scale) in panel.chunks_exact_mut(width).zip(scales) {
         for (weight, greatest) in row.iter_mut().zip(&mut greatest) {
             *weight *= scale;
@@ -89,14 +89,14 @@ fn sum_pairs(panel: &[f32], run: usize, target: &mut [f32]) {
 }
 
 /// The bits of an absolute value, which are ordered as the values are.
-fn size(weight: f32) -> u32 {
-    weight.to_bits() & !(1 << 31)
+fn size(weight: f32) -> i32 {
+    weight.abs().to_bits().cast_signed()
 }
 
 /// The power of two that brings a value of this [`size`] into `[1, 2)`, or as near as powers with normal inverses do, and
 /// its inverse: zero where the value is as good as zero.
-fn scale(size: u32) -> (f32, f32) {
-    match size >> MANTISSA_BITS {
+fn scale(size: i32) -> (f32, f32) {
+    match size.cast_unsigned() >> MANTISSA_BITS {
         0 => (0.0, 0.0),
         NO_NUMBER => (1.0, 1.0),
         exponent => {

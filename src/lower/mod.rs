@@ -12,7 +12,7 @@ mod crossed;
 pub mod gpu;
 mod layout;
 mod operators;
-mod packing;
+pub(crate) mod packing;
 mod polyphase;
 mod rearrange;
 mod run_time_weights;

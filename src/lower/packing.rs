@@ -1,34 +1,70 @@
 //! Filters into the panels that kernels read. Panels are written row by row, since they are larger than what is read.
 
+use std::ops::Range;
+
 use half::f16;
 
 use super::balancing::balance;
-use crate::kernels::packed::PackedFilter;
+use crate::kernels::packed::{PackedFilter, WeightType};
 use crate::kernels::polyphase::PhaseFilters;
 use crate::kernels::winograd::{FilterTransform, Method};
 
-/// `[group][o][c][tap]` to `[group][panel][tap][c][panel_width]`, and what crossed products need behind it. Channels beyond
-/// the outputs are left as they are.
-pub fn pack_filter(weight: &[f32], taps: usize, packed: &PackedFilter, target: &mut [f32]) {
-    let PackedFilter { outputs, reduction, panel_width, .. } = *packed;
+/// The panels of a filter `[group][o][c][tap]` in `[group][panel][tap][c][panel_width]`: for each the elements of the
+/// filter that it holds, and where in the packed array it lies.
+pub fn panels(packed: &PackedFilter) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + use<> {
+    let PackedFilter { groups, outputs, reduction, panel_width, .. } = *packed;
+    let size = packed.row_elements() * reduction;
+    let firsts = move |group| (0..outputs).step_by(panel_width).map(move |first| (group, first));
+    (0..groups).flat_map(firsts).enumerate().map(move |(panel, (group, first))| {
+        let end = (first + panel_width).min(outputs);
+        let filters = (group * outputs + first) * reduction..(group * outputs + end) * reduction;
+        (filters, panel * size..(panel + 1) * size)
+    })
+}
+
+/// Packs the filters of one of the [`panels`]. Channels beyond the outputs are left as they are.
+pub fn pack_panel(filters: &[f32], taps: usize, packed: &PackedFilter, target: &mut [f32]) {
+    match packed.weight_type {
+        WeightType::F32 => pack_floats(filters, taps, packed, target),
+        WeightType::F16 => {
+            let mut whole = vec![0.0; packed.panel_width * packed.reduction];
+            pack_floats(filters, taps, packed, &mut whole);
+            pack_halves(&whole, target);
+        }
+    }
+}
+
+fn pack_floats(filters: &[f32], taps: usize, packed: &PackedFilter, panel: &mut [f32]) {
+    let PackedFilter { reduction, panel_width: width, .. } = *packed;
     let channels = reduction / taps;
-    let groups = weight.chunks_exact(outputs * reduction);
-    let targets = target.chunks_exact_mut(packed.panels() * reduction * panel_width);
-    for (weight, target) in groups.zip(targets) {
-        let panels = target.chunks_exact_mut(reduction * panel_width);
-        for (filters, panel) in weight.chunks(panel_width * reduction).zip(panels) {
-            for (tap, rows) in panel.chunks_exact_mut(channels * panel_width).enumerate() {
-                for channel in 0..channels {
-                    let row = packed.row_of(channel, channels) * panel_width;
-                    let column = filters[channel * taps + tap..].iter().step_by(reduction);
-                    for (target, &value) in rows[row..][..panel_width].iter_mut().zip(column) {
-                        *target = value;
-                    }
+    // Rows come together here and are written one after the other, since the panel is far from the caches.
+    let mut block = vec![0.0; CHANNELS_AT_ONCE * width];
+    for (tap, rows) in panel.chunks_exact_mut(channels * width).enumerate() {
+        for first in (0..channels).step_by(CHANNELS_AT_ONCE) {
+            let together = first..channels.min(first + CHANNELS_AT_ONCE);
+            for (output, filter) in filters.chunks_exact(reduction).enumerate() {
+                let lanes = block[output..].iter_mut().step_by(width);
+                if taps == 1 {
+                    lanes.zip(&filter[together.clone()]).for_each(|(lane, &weight)| *lane = weight);
+                } else {
+                    lanes
+                        .zip(together.clone())
+                        .for_each(|(lane, channel)| *lane = filter[channel * taps + tap]);
                 }
+            }
+            for (row, channel) in block.chunks_exact(width).zip(together) {
+                rows[packed.row_of(channel, channels) * width..][..width].copy_from_slice(row);
             }
         }
     }
-    balance(packed, channels, 1, target);
+}
+
+/// The channels of a cache line.
+const CHANNELS_AT_ONCE: usize = 16;
+
+/// What crossed products need behind the packed panels, which are brought to scale.
+pub fn finish_filter(taps: usize, packed: &PackedFilter, target: &mut [f32]) {
+    balance(packed, packed.reduction / taps, 1, target);
 }
 
 /// `[group][o][c][kh][kw]` to `[group][product][panel][c][panel_width]`, each filter `g` as `G g Gᵀ`, and what crossed
@@ -50,10 +86,9 @@ fn pack_winograd_groups<const TAPS: usize>(
     let transform = FilterTransform::<TAPS>::new(method);
     let filters: &[[[f32; TAPS]; TAPS]] = weight.as_chunks().0.as_chunks().0;
     let groups = filters.chunks_exact(packed.outputs * packed.reduction);
-    let products = method.products();
-    let size = packed.panel_elements() / packed.groups * products;
+    let size = packed.panel_elements() / packed.groups * method.products();
     for (filters, target) in groups.zip(target.chunks_exact_mut(size)) {
-        pack_winograd_group(filters, &transform, products, packed, target);
+        pack_winograd_group(filters, &transform, packed, target);
     }
     balance(packed, packed.reduction, 1, target);
 }
@@ -61,29 +96,27 @@ fn pack_winograd_groups<const TAPS: usize>(
 fn pack_winograd_group<const TAPS: usize>(
     filters: &[[[f32; TAPS]; TAPS]],
     transform: &FilterTransform<TAPS>,
-    products: usize,
     packed: &PackedFilter,
     target: &mut [f32],
 ) {
     let PackedFilter { reduction: channels, panel_width, .. } = *packed;
     let group = packed.panels() * panel_width * channels;
-    // The filters of a panel for one channel, by product.
-    let mut rows = vec![0.0; products * panel_width];
+    // The filters of a panel for one channel: an array of all lanes for each of their elements.
+    let mut taps: [[Vec<f64>; TAPS]; TAPS] = std::array::from_fn(|_| std::array::from_fn(|_| Vec::new()));
+    let mut lanes = vec![0.0; panel_width];
     for (panel, filters) in filters.chunks(panel_width * channels).enumerate() {
         for channel in 0..channels {
-            for (lane, filter) in filters[channel..].iter().step_by(channels).enumerate() {
-                let transformed = transform.apply(filter);
-                for (product, &value) in transformed[..products].iter().enumerate() {
-                    rows[product * panel_width + lane] = value;
-                }
+            taps.as_flattened_mut().iter_mut().for_each(Vec::clear);
+            for filter in filters[channel..].iter().step_by(channels) {
+                let elements = taps.as_flattened_mut().iter_mut().zip(filter.as_flattened());
+                elements.for_each(|(lanes, &element)| lanes.push(f64::from(element)));
             }
             let row = packed.row_of(channel, channels);
             let first = (panel * channels + row) * panel_width;
-            for (product, row) in rows.chunks_exact(panel_width).enumerate() {
-                target[product * group + first..][..panel_width].copy_from_slice(row);
-            }
+            transform.apply(&taps, &mut lanes, |product, values| {
+                target[product * group + first..][..values.len()].copy_from_slice(values);
+            });
         }
-        rows.fill(0.0);
     }
 }
 
@@ -96,26 +129,31 @@ pub fn pack_phases(weight: &[f32], filters: &PhaseFilters, target: &mut [f32]) {
     let filter = filtering.taps * run;
     for phase in 0..filtering.phases() {
         let transform = filtering.filter(phase);
+        // An array of all lanes of a panel for each tap of the phase, and one for what becomes of them.
+        let mut taps = vec![Vec::new(); filtering.taps_of(phase)];
+        let mut sums = Vec::new();
         for (group, weight) in weight.chunks_exact(outputs * filter).enumerate() {
             for (panel, weight) in weight.chunks(panel_width * filter).enumerate() {
                 for step in 0..run {
                     let channels = run / width;
                     let (column, channel) = (step / channels, step % channels);
+                    for (tap, lanes) in taps.iter_mut().enumerate() {
+                        let at = (channel * filtering.taps + phase + tap * filtering.stride) * width + column;
+                        lanes.clear();
+                        lanes.extend(weight.chunks_exact(filter).map(|filter| f64::from(filter[at])));
+                    }
                     for (product, factors) in transform.iter().enumerate() {
                         let at = filters.at(product);
                         let row = packed.row_of(channel, channels) + column * channels + phase * run;
                         let row = (group * packed.panels() + panel) * at.reduction + row;
                         let first = product * packed.elements() + row * panel_width;
-                        let row = target[first..][..panel_width].iter_mut();
-                        for (target, filter) in row.zip(weight.chunks_exact(filter)) {
-                            let tap = |tap: usize| {
-                                let row = phase + tap * filtering.stride;
-                                f64::from(filter[(channel * filtering.taps + row) * width + column])
-                            };
-                            let sum: f64 =
-                                factors.iter().enumerate().map(|(i, factor)| factor * tap(i)).sum();
-                            *target = sum as f32;
+                        sums.clear();
+                        sums.resize(weight.len() / filter, 0.0);
+                        for (factor, lanes) in factors.iter().zip(&taps) {
+                            sums.iter_mut().zip(lanes).for_each(|(sum, tap)| *sum += factor * tap);
                         }
+                        let row = target[first..].iter_mut().zip(&sums);
+                        row.for_each(|(target, &sum)| *target = sum as f32);
                     }
                 }
             }
@@ -129,7 +167,7 @@ pub fn pack_phases(weight: &[f32], filters: &PhaseFilters, target: &mut [f32]) {
 }
 
 /// Two `f16` values to an element, the first in its lower half.
-pub fn pack_halves(values: &[f32], target: &mut [f32]) {
+fn pack_halves(values: &[f32], target: &mut [f32]) {
     for (target, pair) in target.iter_mut().zip(values.chunks_exact(2)) {
         let [low, high] = [pair[0], pair[1]].map(|value| u32::from(f16::from_f32(value).to_bits()));
         *target = f32::from_bits(high << 16 | low);

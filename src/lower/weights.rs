@@ -3,11 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use half::f16;
-
-use super::packing::{pack_filter, pack_halves, pack_phases, pack_winograd};
+use super::packing::{finish_filter, pack_panel, pack_phases, pack_winograd, panels};
 use crate::graph::{Graph, NodeId};
-use crate::kernels::packed::{PackedFilter, WeightType};
+use crate::kernels::packed::PackedFilter;
 use crate::kernels::polyphase::PhaseFilters;
 use crate::kernels::winograd::{Filters, Method, WinogradKernel};
 use crate::tensor::Tensor;
@@ -116,9 +114,8 @@ impl PackSource {
     /// The node and value of a weight that is too large for the type it is to be stored as.
     pub fn out_of_range(&self, values: &HashMap<NodeId, Arc<Tensor>>) -> Option<(NodeId, f32)> {
         match self {
-            PackSource::Filter { weight, packed, .. } if packed.weight_type == WeightType::F16 => {
-                let too_large = |value: &&f32| value.is_finite() && f16::from_f32(**value).is_infinite();
-                values[weight].data().iter().find(too_large).map(|&value| (*weight, value))
+            PackSource::Filter { weight, packed, .. } => {
+                Some((*weight, packed.weight_type.out_of_range(values[weight].data())?))
             }
             _ => None,
         }
@@ -130,14 +127,12 @@ impl PackSource {
     /// If `values` lacks one of [`PackSource::nodes`].
     pub fn pack(&self, values: &HashMap<NodeId, Arc<Tensor>>, target: &mut [f32]) {
         match self {
-            PackSource::Filter { weight, taps, packed } => match packed.weight_type {
-                WeightType::F32 => pack_filter(values[weight].data(), *taps, packed, target),
-                WeightType::F16 => {
-                    let mut whole = vec![0.0; 2 * target.len()];
-                    pack_filter(values[weight].data(), *taps, packed, &mut whole);
-                    pack_halves(&whole, target);
+            PackSource::Filter { weight, taps, packed } => {
+                for (filters, place) in panels(packed) {
+                    pack_panel(&values[weight].data()[filters], *taps, packed, &mut target[place]);
                 }
-            },
+                finish_filter(*taps, packed, target);
+            }
             PackSource::Winograd { weight, method, packed } => {
                 pack_winograd(values[weight].data(), *method, packed, target)
             }

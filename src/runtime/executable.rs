@@ -1,9 +1,7 @@
 //! A compiled model: code, weights and arena, ready to be called.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -12,15 +10,13 @@ use super::memory::Memory;
 use super::threads::{Steps, Threads};
 use super::{CompileError, CompileOptions, CompileTimings, RunError};
 use crate::codegen::jit::{JitKernels, KernelFunction};
-use crate::codegen::module::{CodegenFailure, in_parallel};
+use crate::codegen::module::CodegenFailure;
 use crate::codegen::vector::Kernel;
 use crate::graph::{Graph, NodeId};
-use crate::interpreter;
 use crate::kernels::{Family, View};
-use crate::lower::{self, Binding, Border, PackedArray, Plan, Step, Work};
+use crate::lower::{self, Binding, Border, Plan, Step, Work};
 use crate::passes::{self, Explanation};
 use crate::tensor::{Shape, Tensor};
-use crate::weights::Weights;
 
 /// An input or output of an executable.
 #[derive(Clone, PartialEq, Debug)]
@@ -101,83 +97,9 @@ impl Compiled {
         self.timings
     }
 
-    /// Binds weights: evaluates weight expressions and packs them as the kernels read them. Weights that are given away
-    /// are dropped one after the other, so that they and their packed copies never fill memory both.
-    ///
-    /// # Errors
-    /// Where weights are missing or misshapen, or the system has no memory or threads left.
-    pub fn bind(self, weights: impl Into<Weights>) -> Result<Executable, CompileError> {
-        let start = Instant::now();
-        let mut weights: Weights = weights.into();
-        let mut memory = Memory::zeroed(self.plan.weight_elements)?;
-        let targets = divide(memory.as_mut_slice(), &self.plan.packed);
-        let batches = batches(&targets);
-        let nodes: Vec<Vec<NodeId>> = batches.iter().map(|batch| wanted(batch)).collect();
-        let last_use = interpreter::last_uses(&self.graph, &nodes);
-        for (number, batch) in batches.iter().enumerate() {
-            self.pack(&weights, batch)?;
-            for (key, _) in last_use.iter().filter(|(_, last)| **last == number) {
-                weights.remove(key);
-            }
-        }
-        drop(batches);
-        drop(targets);
-        let mut timings = self.timings;
-        timings.pack_weights = start.elapsed().as_secs_f64();
-        Executable::new(self, memory, timings)
+    pub(super) fn threads(&self) -> usize {
+        self.threads
     }
-
-    /// Evaluates the weight expressions of some arrays and packs them.
-    fn pack(&self, weights: &Weights, arrays: &[Target]) -> Result<(), CompileError> {
-        let wanted = wanted(arrays);
-        let values = interpreter::evaluate_constants(&self.graph, weights, &wanted)?;
-        let values: HashMap<NodeId, Arc<Tensor>> = wanted.into_iter().zip(values).collect();
-        if let Some((node, value)) = arrays.iter().find_map(|(array, _)| array.source.out_of_range(&values)) {
-            return Err(CompileError::WeightRange { weight: self.graph.node(node).name.clone(), value });
-        }
-        in_parallel(arrays, self.threads, |(array, target)| {
-            array.source.pack(&values, &mut target.lock().expect("each array is packed once"));
-        });
-        Ok(())
-    }
-}
-
-/// A packed array and its part of the weights' memory.
-type Target<'a> = (&'a PackedArray, Mutex<&'a mut [f32]>);
-
-/// The weight expressions whose values some arrays need.
-fn wanted(arrays: &[Target]) -> Vec<NodeId> {
-    arrays.iter().flat_map(|(array, _)| array.source.nodes()).collect()
-}
-
-/// Arrays to pack together: few enough that folded weights take little memory at once.
-fn batches<'t, 'a>(mut arrays: &'t [Target<'a>]) -> Vec<&'t [Target<'a>]> {
-    const ELEMENTS: usize = 8 << 20;
-    let mut batches = Vec::new();
-    while !arrays.is_empty() {
-        let mut sum = 0;
-        let within = arrays.iter().take_while(|(array, _)| {
-            sum += array.elements;
-            sum <= ELEMENTS
-        });
-        let (batch, rest) = arrays.split_at(within.count().max(1));
-        batches.push(batch);
-        arrays = rest;
-    }
-    batches
-}
-
-/// Each packed array with its part of the weights' memory.
-fn divide<'a>(mut memory: &'a mut [f32], arrays: &'a [PackedArray]) -> Vec<Target<'a>> {
-    let mut start = 0;
-    let parts = arrays.iter().map(|array| {
-        let (_, rest) = std::mem::take(&mut memory).split_at_mut(array.offset - start);
-        let (part, rest) = rest.split_at_mut(array.elements);
-        memory = rest;
-        start = array.offset + array.elements;
-        (array, Mutex::new(part))
-    });
-    parts.collect()
 }
 
 /// A compiled model with its weights, ready to run.
@@ -220,7 +142,11 @@ impl Launch {
 }
 
 impl Executable {
-    fn new(compiled: Compiled, mut weights: Memory, timings: CompileTimings) -> Result<Self, CompileError> {
+    pub(super) fn new(
+        compiled: Compiled,
+        mut weights: Memory,
+        timings: CompileTimings,
+    ) -> Result<Self, CompileError> {
         let (plan, graph) = (&compiled.plan, &compiled.graph);
         let mut arena = Memory::zeroed(plan.arena.elements)?;
         let scratch: Result<Vec<Memory>, _> =

@@ -1,5 +1,6 @@
 //! Running compiled plans: memory, threads, timing.
 
+mod binding;
 pub mod cuda;
 mod executable;
 pub mod gpu;
@@ -107,6 +108,7 @@ pub struct CompileTimings {
     pub passes: f64,
     pub lower: f64,
     pub codegen: f64,
+    pub read_weights: f64,
     pub pack_weights: f64,
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -115,7 +116,8 @@ impl WeightFile {
     ///
     /// # Errors
     /// Where the file cannot be read, is of none of the formats, is damaged, or declares other bytes than it has.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
         if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
             return WeightFile::open_index(path);
         }
@@ -147,7 +149,7 @@ impl WeightFile {
         let index = read_index(path)?;
         for (key, name) in &index {
             if !opened.contains_key(name.as_str()) {
-                let shard = WeightFile::open(&folder.join(name))?;
+                let shard = WeightFile::open(folder.join(name))?;
                 opened.insert(name, (whole.sources.len(), shard.arrays));
                 whole.sources.extend(shard.sources);
             }
@@ -211,44 +213,37 @@ impl WeightFile {
         &self.path
     }
 
+    /// The shape of an array, if there is one of that key.
+    pub fn shape(&self, key: &str) -> Option<&Shape> {
+        self.arrays.get(key).map(|entry| &entry.shape)
+    }
+
+    /// Whether [`WeightFile::read_part`] can read parts of an array: it lies in a file as it is, not compressed.
+    pub fn has_parts(&self, key: &str) -> bool {
+        self.arrays.get(key).is_some_and(|entry| {
+            matches!(self.sources[entry.source], Source::Plain(..)) && entry.is_row_major()
+        })
+    }
+
+    /// Reads some elements, in row-major order, of an array that [has parts](WeightFile::has_parts) as `f32`.
+    ///
+    /// # Errors
+    /// As [`WeightFile::read`], or where the array has not these elements.
+    pub fn read_part(&mut self, key: &str, elements: Range<usize>) -> Result<Vec<f32>, Error> {
+        if !self.has_parts(key) {
+            return Err(self.problem(key, "cannot be read in parts"));
+        }
+        self.read_span(key, Some(elements))
+    }
+
     /// Reads one array as `f32`.
     ///
     /// # Errors
     /// Where there is no such array, it is not of a floating-point type, its elements overlap, reading fails, or a
     /// value is not finite.
     pub fn read(&mut self, key: &str) -> Result<Tensor, Error> {
-        let path = self.path.clone();
-        let problem = |problem: &str| Error::file(&path, format!("array '{key}' {problem}"));
-        let entry = self.arrays.get(key).ok_or_else(|| problem("is not in the file"))?;
-        let decode = entry.element.decoder().map_err(|error| problem(&error))?;
-        let span = entry.span().ok_or_else(|| problem("is larger than memory"))?;
-        if entry.shape.checked_elements().is_none_or(|elements| elements > span) {
-            return Err(problem("has more elements than it stores: it repeats them"));
-        }
-        let size = entry.element.bytes();
-        let values = match &mut self.sources[entry.source] {
-            Source::Plain(path, file) => {
-                let read = file.seek(SeekFrom::Start(entry.start)).and_then(|_| match entry.element {
-                    Element::F32 => floats(file, span),
-                    _ => values(file, span, size, decode),
-                });
-                read.map_err(Error::read(path))?
-            }
-            Source::Zip(path, archive) => {
-                let damaged = |error: &dyn std::fmt::Display| {
-                    Error::file(path, format!("array '{key}' cannot be read: {error}"))
-                };
-                let mut file = archive.by_index(entry.place).map_err(|error| damaged(&error))?;
-                let read = io::copy(&mut (&mut file).take(entry.start), &mut io::sink())
-                    .and_then(|_| values(&mut file, span, size, decode))
-                    // To the end, where the archive's checksum is compared.
-                    .and_then(|values| io::copy(&mut file, &mut io::sink()).map(|_| values));
-                read.map_err(|error| damaged(&error))?
-            }
-        };
-        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            return Err(problem(&format!("holds {} at element {at}, which is not a finite f32", values[at])));
-        }
+        let values = self.read_span(key, None)?;
+        let entry = &self.arrays[key];
         if entry.is_row_major() {
             return Ok(Tensor::new(entry.shape.clone(), values));
         }
@@ -259,6 +254,65 @@ impl WeightFile {
             values[at]
         }))
     }
+
+    fn problem(&self, key: &str, problem: &str) -> Error {
+        Error::file(&self.path, format!("array '{key}' {problem}"))
+    }
+
+    /// Reads the elements that an array reaches over, or some of them.
+    fn read_span(&mut self, key: &str, part: Option<Range<usize>>) -> Result<Vec<f32>, Error> {
+        let problem = |problem: &str| self.problem(key, problem);
+        let entry = self.arrays.get(key).ok_or_else(|| problem("is not in the file"))?;
+        let decode = entry.element.decoder().map_err(|error| problem(&error))?;
+        let span = entry.span().ok_or_else(|| problem("is larger than memory"))?;
+        if entry.shape.checked_elements().is_none_or(|elements| elements > span) {
+            return Err(problem("has more elements than it stores: it repeats them"));
+        }
+        let size = entry.element.bytes();
+        let Range { start: first, end } = part.unwrap_or(0..span);
+        if first > end || end > span {
+            return Err(problem(&format!("has no elements {first} to {end}")));
+        }
+        let count = end - first;
+        let start = entry.start + (first * size) as u64;
+        let values = match &mut self.sources[entry.source] {
+            Source::Plain(path, file) => {
+                let read = file.seek(SeekFrom::Start(start)).and_then(|_| match entry.element {
+                    Element::F32 => floats(file, count),
+                    _ => values(file, count, size, decode),
+                });
+                read.map_err(Error::read(path))?
+            }
+            Source::Zip(path, archive) => {
+                let damaged = |error: &dyn std::fmt::Display| {
+                    Error::file(path, format!("array '{key}' cannot be read: {error}"))
+                };
+                let mut file = archive.by_index(entry.place).map_err(|error| damaged(&error))?;
+                let read = io::copy(&mut (&mut file).take(start), &mut io::sink())
+                    .and_then(|_| values(&mut file, count, size, decode))
+                    // To the end, where the archive's checksum is compared.
+                    .and_then(|values| io::copy(&mut file, &mut io::sink()).map(|_| values));
+                read.map_err(|error| damaged(&error))?
+            }
+        };
+        match first_not_finite(&values) {
+            None => Ok(values),
+            Some((at, value)) => {
+                let at = first + at;
+                Err(self.problem(key, &format!("holds {value} at element {at}, which is not a finite f32")))
+            }
+        }
+    }
+}
+
+/// The first value that is no number or infinite, and where it is.
+fn first_not_finite(values: &[f32]) -> Option<(usize, f32)> {
+    // Whole runs are looked at without a branch for each value.
+    const RUN: usize = 1024;
+    let is_sound = |run: &&[f32]| !run.iter().fold(false, |found, value| found | !value.is_finite());
+    let sound = values.chunks(RUN).take_while(is_sound).count() * RUN;
+    let rest = values.get(sound..)?.iter().enumerate();
+    rest.map(|(at, &value)| (sound + at, value)).find(|(_, value)| !value.is_finite())
 }
 
 /// All arrays together may take that many times the file's size: half precision and compression grow.

@@ -6,12 +6,14 @@ mod hub;
 mod pytorch;
 mod random;
 mod safetensors;
+mod source;
 
 pub use binding::{Binding, Mismatch, Misshapen, Missing, bind};
 pub use file::WeightFile;
 pub use hub::HubAddress;
 pub use random::{random, random_input, random_inputs};
 pub use safetensors::{save, write};
+pub use source::WeightSource;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,13 +26,6 @@ use crate::tensor::Tensor;
 #[derive(Clone, Default, Debug)]
 pub struct Weights {
     arrays: BTreeMap<String, Arc<Tensor>>,
-}
-
-/// The same arrays, shared.
-impl From<&Weights> for Weights {
-    fn from(weights: &Weights) -> Self {
-        weights.clone()
-    }
 }
 
 impl Weights {

@@ -170,6 +170,26 @@ mod tests {
     }
 
     #[test]
+    fn parts_are_parts_of_the_whole() {
+        for (dtype, data) in [
+            ("F32", [1.0f32, 2.0, 3.0, 4.0].map(f32::to_le_bytes).concat()),
+            ("F16", [1.0, 2.0, 3.0, 4.0].map(|value| f16::from_f32(value).to_le_bytes()).concat()),
+        ] {
+            let end = data.len();
+            let header = format!(r#"{{"w":{{"dtype":"{dtype}","shape":[2,2],"data_offsets":[0,{end}]}}}}"#);
+            let mut file = open(&file(&header, &data)).unwrap();
+            assert!(file.has_parts("w") && !file.has_parts("v"));
+            assert_eq!(file.read_part("w", 1..3).unwrap(), [2.0, 3.0], "{dtype}");
+            assert!(file.read_part("w", 4..4).unwrap().is_empty(), "{dtype}");
+            #[expect(clippy::reversed_empty_ranges)]
+            for beyond in [3..5, 5..5, 3..2] {
+                let error = file.read_part("w", beyond).unwrap_err().to_string();
+                assert!(error.contains("'w' has no elements"), "{error}");
+            }
+        }
+    }
+
+    #[test]
     fn damaged_files_are_refused_with_the_reason() {
         let one = r#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
         let overlap = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},

@@ -17,12 +17,6 @@ pub enum Transform {
     F2Of5,
 }
 
-/// Inputs of F(4, 3) and F(2, 5).
-const MOST_INPUTS: usize = 6;
-
-/// Products of the largest methods.
-const MOST_PRODUCTS: usize = MOST_INPUTS * MOST_INPUTS;
-
 /// A method for both axes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,20 +84,33 @@ impl<const TAPS: usize> FilterTransform<TAPS> {
         FilterTransform { rows: rows(method.rows), columns: rows(method.columns) }
     }
 
-    /// The first [`Method::products`] elements, row by row, computed in `f64`.
-    pub fn apply(&self, filter: &[[f32; TAPS]; TAPS]) -> [f32; MOST_PRODUCTS] {
-        let dot = |a: &[f64; TAPS], b: &[f64; TAPS]| -> f64 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
-        let columns: [[f64; TAPS]; TAPS] =
-            std::array::from_fn(|x| std::array::from_fn(|y| f64::from(filter[y][x])));
-        let mut products = [0.0; MOST_PRODUCTS];
-        for (target, factors) in products.chunks_exact_mut(self.columns.len()).zip(&self.rows) {
-            let row: [f64; TAPS] = std::array::from_fn(|x| dot(factors, &columns[x]));
-            for (target, factors) in target.iter_mut().zip(&self.columns) {
-                *target = dot(factors, &row) as f32;
+    /// Transforms several filters at once, in `f64`: `taps` holds an array of all filters for each of their elements.
+    /// `each` is called with the index and the values of each of [`Method::products`]; `values` is overwritten.
+    pub fn apply(
+        &self,
+        taps: &[[Vec<f64>; TAPS]; TAPS],
+        values: &mut [f32],
+        mut each: impl FnMut(usize, &[f32]),
+    ) {
+        let filters = taps[0][0].len();
+        let values = &mut values[..filters];
+        let mut rows: [Vec<f64>; TAPS] = std::array::from_fn(|_| vec![0.0; filters]);
+        for (row, factors) in self.rows.iter().enumerate() {
+            for (x, target) in rows.iter_mut().enumerate() {
+                let column: [&[f64]; TAPS] = std::array::from_fn(|y| &taps[y][x][..filters]);
+                target.iter_mut().enumerate().for_each(|(at, value)| *value = dot(factors, &column, at));
+            }
+            let rows: [&[f64]; TAPS] = std::array::from_fn(|x| &rows[x][..filters]);
+            for (column, factors) in self.columns.iter().enumerate() {
+                values.iter_mut().enumerate().for_each(|(at, value)| *value = dot(factors, &rows, at) as f32);
+                each(row * self.columns.len() + column, values);
             }
         }
-        products
     }
+}
+
+fn dot<const TAPS: usize>(factors: &[f64; TAPS], arrays: &[&[f64]; TAPS], at: usize) -> f64 {
+    factors.iter().zip(arrays).map(|(factor, array)| factor * array[at]).sum()
 }
 
 impl Transform {

@@ -39,7 +39,7 @@ fn files_that_are_no_list_of_arrays_are_refused_and_nothing_is_executed() {
         ("bad_byteorder.pth", "byte order 'big'"),
         ("bad_bomb.pth", "zip bomb"),
     ] {
-        let error = WeightFile::open(&path(name)).err().expect("refused").to_string();
+        let error = WeightFile::open(path(name)).err().expect("refused").to_string();
         assert!(error.contains(name) && error.contains(expected), "{error}");
     }
     assert!(!PathBuf::from("executed").exists());

@@ -1,7 +1,8 @@
 //! kiln on the model file that follows FOLDER and THREADS, with its `-D NAME=VALUE`, and `weights.safetensors`.
 
 use anyhow::{Context, Result};
-use kiln::{Model, Options, Weights};
+use kiln::weights::WeightFile;
+use kiln::{Model, Options};
 use peer_workers::{Request, serve};
 
 fn main() -> Result<()> {
@@ -12,7 +13,7 @@ fn main() -> Result<()> {
             let (name, value) = define.split_once('=').context("-D takes NAME=VALUE")?;
             model = model.define(name, value);
         }
-        let weights = Weights::load(request.folder.join("weights.safetensors"))?;
+        let weights = WeightFile::open(request.folder.join("weights.safetensors"))?;
         let options = Options { threads: request.threads, ..Options::default() };
         let mut executable = model.compile(weights, &options)?;
         let image = [request.image.clone()];
