@@ -36,6 +36,7 @@ fn networks(criterion: &mut Criterion) {
                 let options = Options { fuse, threads: 1, ..Options::default() };
                 let mut executable =
                     model.compile(random(&graph, 0), &options).expect("a shipped model compiles");
+                executable.settle();
                 let inputs: Vec<Tensor> = executable
                     .inputs()
                     .iter()

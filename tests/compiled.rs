@@ -15,7 +15,7 @@ use kiln::lower::lower;
 use kiln::ops::Op;
 use kiln::runtime::{CompileOptions, Isa, compile};
 use kiln::tensor::Tensor;
-use kiln::weights::{self, Weights, random_inputs};
+use kiln::weights::{self, WeightFile, Weights, random_inputs};
 use proptest::prelude::*;
 
 /// The largest relative error of a single layer or a small graph.
@@ -204,6 +204,68 @@ fn weights_beyond_f16_are_refused_by_name() {
     let options = CompileOptions { weight_type: WeightType::F16, ..CompileOptions::default() };
     let error = compile(&graph, &options).unwrap().bind(&weights).err().expect("70000 is no f16").to_string();
     assert!(error.contains("large.weight") && error.contains("70000"), "{error}");
+}
+
+#[test]
+fn weights_read_while_they_are_packed_are_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.safetensors");
+    for (name, defines) in common::models::REDUCED {
+        let graph = common::models::graph(name, defines);
+        let weights = weights::random(&graph, 1);
+        weights::save(&weights, &path).unwrap();
+        let inputs = random_inputs(&graph, 2);
+        for options in options() {
+            for (weight_type, threads) in [(WeightType::F32, 1), (WeightType::F16, 3)] {
+                let options = CompileOptions { weight_type, threads, ..options.clone() };
+                let compiled = compile(&graph, &options).unwrap();
+                let mut executable =
+                    compiled.bind(WeightFile::open(&path).unwrap()).expect("the weights fit");
+                executable.settle();
+                let outputs = executable.run(&inputs).unwrap();
+                assert_eq!(outputs, run(&graph, &weights, &inputs, &options), "{name} with {options:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn weight_files_that_fail_while_they_are_packed_are_named() {
+    let text = "model wide() { input x: f32[1, 400]\n output y = x -> dense(300) as large }";
+    let graph = kiln::Model::parse(text).unwrap().graph().unwrap();
+    let weights = weights::random(&graph, 1);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.safetensors");
+    let open = |weights: &Weights| {
+        weights::save(weights, &path).unwrap();
+        WeightFile::open(&path).unwrap()
+    };
+    let fail = |file: WeightFile, weight_type: WeightType, expected: &[&str]| {
+        let options = CompileOptions { weight_type, threads: 2, ..CompileOptions::default() };
+        let error = compile(&graph, &options).unwrap().bind(file).err().expect("refused").to_string();
+        assert!(expected.iter().all(|part| error.contains(part)), "{error}");
+    };
+    let cut = open(&weights);
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(200_000).unwrap();
+    fail(cut, WeightType::F32, &["cannot read", "w.safetensors"]);
+
+    let with = |at: usize, value: f32| {
+        let mut values = weights.get("large.weight").expect("a parameter").data().to_vec();
+        values[at] = value;
+        let mut weights = weights.clone();
+        weights.insert("large.weight", Tensor::new([300, 400], values));
+        weights
+    };
+    let last = 300 * 400 - 1;
+    let place = format!("'large.weight' holds inf at element {last}");
+    fail(open(&with(last, f32::INFINITY)), WeightType::F32, &[&place]);
+    fail(open(&with(last, 70000.0)), WeightType::F16, &["large.weight", "70000"]);
+
+    let mut narrow = weights.clone();
+    narrow.insert("large.weight", Tensor::zeros([300, 200]));
+    fail(open(&narrow), WeightType::F32, &["large.weight", "[300, 400]", "[300, 200]"]);
+    narrow.remove("large.weight");
+    fail(open(&narrow), WeightType::F32, &["have no 'large.weight'"]);
 }
 
 #[test]

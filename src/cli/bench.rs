@@ -124,7 +124,8 @@ struct Contender {
 }
 
 impl Contender {
-    fn new(executable: Executable) -> Self {
+    fn new(mut executable: Executable) -> Self {
+        executable.settle();
         Contender { executable, runs: Vec::new() }
     }
 

@@ -52,10 +52,11 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let graph = &loaded.graph;
     let compiled = runtime::compile(graph, &options)?;
     memory::check(graph, Backend::Cpu, &[&compiled])?;
-    let weights = args.subject.weights.load(&loaded, true)?;
+    let weights = args.subject.weights.open(&loaded, true)?;
     let inputs = random_inputs(graph, 0);
     let machine = Machine::get(compiled.plan().target, options.threads)?;
-    let mut executable = compiled.bind(weights.weights)?;
+    let mut executable = compiled.bind(weights.source)?;
+    executable.settle();
     executable.run(&inputs)?;
 
     let mut runs = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -109,7 +109,8 @@ pub struct Executable {
     weights: Memory,
     pub(super) arena: Memory,
     /// Each thread's scratch memory, which `tables` points into.
-    _scratch: Vec<Memory>,
+    scratch: Vec<Memory>,
+    state: State,
     launches: Vec<Launch>,
     /// For each thread the buffer pointers of all launches, one after the other.
     tables: Vec<Vec<*mut f32>>,
@@ -120,6 +121,19 @@ pub struct Executable {
     outputs: Vec<Port>,
     steps: Vec<StepInfo>,
 }
+
+/// What becomes of an executable's memory as it runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Has not given its first answer, which nothing should delay.
+    New,
+    /// Moves some memory to large pages after each run.
+    Settling,
+    Settled,
+}
+
+/// Settling takes about the time of a run over this.
+const SETTLING_SHARE: u32 = 8;
 
 // SAFETY: the raw pointers in `launches` and `tables` point into memory that the executable owns, or are set for one call.
 unsafe impl Send for Executable {}
@@ -203,7 +217,8 @@ impl Executable {
             timings,
             weights,
             arena,
-            _scratch: scratch,
+            scratch,
+            state: State::New,
             launches,
             tables,
             ports,
@@ -254,6 +269,18 @@ impl Executable {
     /// Bytes of packed weights.
     pub fn weight_bytes(&self) -> usize {
         self.weights.bytes()
+    }
+
+    /// Finishes now what the runs after the first do by and by: puts memory on large pages. To be called before runs are
+    /// measured.
+    pub fn settle(&mut self) {
+        self.settle_within(Duration::MAX);
+    }
+
+    fn settle_within(&mut self, time: Duration) {
+        let mut memory = [&mut self.weights, &mut self.arena].into_iter().chain(&mut self.scratch);
+        let is_settled = memory.all(|memory| memory.move_to_large_pages(time));
+        self.state = if is_settled { State::Settled } else { State::Settling };
     }
 
     /// Runs on `inputs` in the order of [`Executable::inputs`].
@@ -312,7 +339,14 @@ impl Executable {
         outputs: &mut [&mut [f32]],
         clock: Option<&Clock>,
     ) -> Result<(), RunError> {
-        self.execute_steps(0..self.launches.len(), inputs, outputs, clock)
+        let start = Instant::now();
+        self.execute_steps(0..self.launches.len(), inputs, outputs, clock)?;
+        match self.state {
+            State::New => self.state = State::Settling,
+            State::Settling => self.settle_within(start.elapsed() / SETTLING_SHARE),
+            State::Settled => {}
+        }
+        Ok(())
     }
 
     /// Some of the steps of a run, after all those before them.

@@ -44,7 +44,8 @@ impl KernelRunner {
         let is_scratch = |access: Access| access == Access::Scratch;
         let mut buffers = Vec::new();
         for buffer in &kernel.buffers {
-            buffers.push(Memory::zeroed(if is_scratch(buffer.access) { 0 } else { buffer.elements })?);
+            let elements = if is_scratch(buffer.access) { 0 } else { buffer.elements };
+            buffers.push(Memory::zeroed_on_large_pages(elements)?);
         }
         let mut scratch = Vec::new();
         let mut tables = Vec::new();
@@ -52,7 +53,7 @@ impl KernelRunner {
             let mut table = Vec::new();
             for (memory, buffer) in buffers.iter_mut().zip(&kernel.buffers) {
                 if is_scratch(buffer.access) {
-                    let mut own = Memory::zeroed(buffer.elements)?;
+                    let mut own = Memory::zeroed_on_large_pages(buffer.elements)?;
                     table.push(own.part(0, buffer.elements));
                     scratch.push(own);
                 } else {

@@ -1,29 +1,84 @@
 //! Page-aligned memory for activations and weights.
 
+use std::io;
+use std::time::{Duration, Instant};
+
 use memmap2::MmapMut;
 
-/// Zeroed elements on pages of their own, on large pages where the system has them to give.
+/// Bytes of a large page.
+const LARGE_PAGE: usize = 1 << 21;
+
+/// Zeroed elements on pages of their own.
+///
+/// Large pages take fewer translations of addresses, but the system may have to clear and gather them first, which can
+/// take longer than a model's first answer. So there is memory that starts on ordinary pages and
+/// [moves](Memory::move_to_large_pages) later.
 pub struct Memory {
     /// None where there are no elements: maps are not empty.
     map: Option<MmapMut>,
     elements: usize,
+    /// Bytes from the start that need not move any more.
+    moved: usize,
 }
 
 impl Memory {
+    /// Memory on ordinary pages.
+    ///
     /// # Errors
     /// Where the system has not that much memory.
-    pub fn zeroed(elements: usize) -> std::io::Result<Self> {
+    pub fn zeroed(elements: usize) -> io::Result<Self> {
         if elements == 0 {
-            return Ok(Memory { map: None, elements });
+            return Ok(Memory { map: None, elements, moved: 0 });
         }
-        let bytes = elements.checked_mul(size_of::<f32>()).ok_or(std::io::ErrorKind::OutOfMemory)?;
-        let map = MmapMut::map_anon(bytes)?;
+        let bytes = elements.checked_mul(size_of::<f32>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Memory { map: Some(MmapMut::map_anon(bytes)?), elements, moved: 0 })
+    }
+
+    /// Memory on large pages where the system has them to give.
+    ///
+    /// # Errors
+    /// Where the system has not that much memory.
+    pub fn zeroed_on_large_pages(elements: usize) -> io::Result<Self> {
+        let mut memory = Memory::zeroed(elements)?;
         #[cfg(target_os = "linux")]
-        if bytes >= 1 << 21 {
+        if let Some(map) = memory.map.as_ref().filter(|map| map.len() >= LARGE_PAGE) {
             // A hint: without large pages everything still works.
             let _ = map.advise(memmap2::Advice::HugePage);
         }
-        Ok(Memory { map: Some(map), elements })
+        memory.moved = memory.bytes();
+        Ok(memory)
+    }
+
+    /// Moves elements to large pages where the system can, one page at least, then more while `time` lasts. Returns
+    /// whether all have moved that can.
+    pub fn move_to_large_pages(&mut self, time: Duration) -> bool {
+        let start = Instant::now();
+        let mut is_first = true;
+        while let Some(page) = self.next_large_page() {
+            if !std::mem::take(&mut is_first) && start.elapsed() >= time {
+                return false;
+            }
+            #[cfg(target_os = "linux")]
+            if let Some(map) = &mut self.map {
+                /// As Linux defines it since version 6.1; earlier ones refuse it.
+                const MADV_COLLAPSE: libc::c_int = 25;
+                // A hint: on ordinary pages everything still works.
+                // SAFETY: the range lies in the map, and moving it to other pages leaves addresses and contents as
+                // they are.
+                let _ =
+                    unsafe { libc::madvise(map.as_mut_ptr().add(page).cast(), LARGE_PAGE, MADV_COLLAPSE) };
+            }
+            self.moved = page + LARGE_PAGE;
+        }
+        true
+    }
+
+    /// Where in the map the next part starts that fills a large page.
+    fn next_large_page(&self) -> Option<usize> {
+        let map = self.map.as_ref()?;
+        let misaligned = (map.as_ptr() as usize + self.moved) % LARGE_PAGE;
+        let page = self.moved + (LARGE_PAGE - misaligned) % LARGE_PAGE;
+        (page + LARGE_PAGE <= map.len()).then_some(page)
     }
 
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
@@ -44,5 +99,32 @@ impl Memory {
 
     pub fn bytes(&self) -> usize {
         self.elements * size_of::<f32>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_stays_as_it_is() {
+        const ELEMENTS: usize = (5 * LARGE_PAGE + LARGE_PAGE / 2) / size_of::<f32>();
+        let mut memory = Memory::zeroed(ELEMENTS).unwrap();
+        memory.as_mut_slice().iter_mut().enumerate().for_each(|(at, value)| *value = at as f32);
+        let mut calls = 1;
+        while !memory.move_to_large_pages(Duration::ZERO) {
+            calls += 1;
+        }
+        assert!((4..=6).contains(&calls), "{calls} calls for five pages");
+        assert!(memory.move_to_large_pages(Duration::MAX));
+        assert!(memory.as_mut_slice().iter().enumerate().all(|(at, value)| *value == at as f32));
+    }
+
+    #[test]
+    fn no_memory_is_no_trouble() {
+        let mut memory = Memory::zeroed(0).unwrap();
+        assert!(memory.move_to_large_pages(Duration::MAX));
+        assert!(memory.as_mut_slice().is_empty());
+        assert!(Memory::zeroed(usize::MAX).is_err());
     }
 }

@@ -89,7 +89,9 @@ pub fn tune(
 ) -> Result<Report, Error> {
     let compile = |tuning: Tuning| -> Result<Executable, Error> {
         let options = CompileOptions { tuning: Arc::new(tuning), ..options.clone() };
-        Ok(runtime::compile(graph, &options)?.bind(weights)?)
+        let mut executable = runtime::compile(graph, &options)?.bind(weights)?;
+        executable.settle();
+        Ok(executable)
     };
     let mut base = compile(Tuning::default())?;
     let mut sites = sites(&base, options);
