@@ -40,7 +40,7 @@ struct OutputDocument {
 impl Serialize for Graph {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let order = self.listing();
-        let mut positions = vec![0; order.iter().map(|id| id.index() + 1).max().unwrap_or(0)];
+        let mut positions = vec![0; self.slots()];
         for (position, id) in order.iter().enumerate() {
             positions[id.index()] = position;
         }

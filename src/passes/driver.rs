@@ -119,7 +119,7 @@ struct Analysis {
 impl Analysis {
     fn of(graph: &Graph) -> Analysis {
         let order = graph.topological_order();
-        let mut position = vec![0; order.iter().map(|id| id.index() + 1).max().unwrap_or(0)];
+        let mut position = vec![0; graph.slots()];
         for (place, id) in order.iter().enumerate() {
             position[id.index()] = place;
         }

@@ -88,7 +88,7 @@ impl Picture {
         let weights = graph.weight_expressions();
         let order = graph.listing();
         let shown = order.into_iter().filter(|&id| options.parameters || !weights.contains(id));
-        let mut places = vec![None; graph.listing().iter().map(|id| id.index() + 1).max().unwrap_or(0)];
+        let mut places = vec![None; graph.slots()];
         let mut picture = Picture { boxes: Vec::new(), arrows: Vec::new() };
         for id in shown {
             let place = picture.boxes.len();

@@ -13,7 +13,7 @@ use crate::ops::{ConvChain, Epilogue, Op};
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let order = self.listing();
-        let mut labels = vec![0; order.iter().map(|id| id.index() + 1).max().unwrap_or(0)];
+        let mut labels = vec![0; self.slots()];
         for (label, id) in order.iter().enumerate() {
             labels[id.index()] = label;
         }
