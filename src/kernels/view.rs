@@ -192,7 +192,7 @@ fn axis_name(dims: &[usize], axis: usize) -> char {
 const CACHE_PERIOD: usize = 512;
 
 /// Elements of a cache line.
-pub(super) const CACHE_LINE: usize = 16;
+pub(crate) const CACHE_LINE: usize = 16;
 
 /// What a kernel's name says of its arrays' layouts: nothing where all are channels-last (or not images) and
 /// without gaps, else each one's [`View::layout`].

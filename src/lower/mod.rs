@@ -36,6 +36,7 @@ pub use weights::{PackSource, PackedArray};
 use crate::codegen::target::InstructionSet;
 use crate::graph::{Graph, NodeId};
 use crate::kernels::packed::WeightType;
+use crate::kernels::view::CACHE_LINE;
 use crate::kernels::{Family, KernelSpec, View};
 use crate::tensor::Shape;
 
@@ -226,6 +227,15 @@ struct Lowering<'a> {
     owned: HashMap<NodeId, Binding>,
 }
 
+/// Elements of a page.
+const PAGE: usize = 1024;
+
+/// Where in a page large arrays start.
+const WITHIN_PAGE: usize = 3 * PAGE / 8;
+
+/// Elements from which on an array is large: more than a second-level cache holds beside what else it is used with.
+const LARGE_ARRAY: usize = 1 << 18;
+
 impl Lowering<'_> {
     fn lanes(&self) -> usize {
         self.target.lanes()
@@ -254,9 +264,15 @@ impl Lowering<'_> {
         let plan = &mut self.plan;
         let id = *self.packed_ids.entry(source).or_insert_with_key(|source| {
             let elements = source.elements(self.graph);
-            plan.packed.push(PackedArray { source: source.clone(), offset: plan.weight_elements, elements });
-            // Every array starts on a cache line of its own.
-            plan.weight_elements += elements.next_multiple_of(16);
+            // Every array starts on a cache line of its own, a large one within a page: panels that begin where pages do
+            // meet in the same sets of the first-level cache.
+            let offset = if elements < LARGE_ARRAY {
+                plan.weight_elements.next_multiple_of(CACHE_LINE)
+            } else {
+                plan.weight_elements.saturating_sub(WITHIN_PAGE).next_multiple_of(PAGE) + WITHIN_PAGE
+            };
+            plan.packed.push(PackedArray { source: source.clone(), offset, elements });
+            plan.weight_elements = offset + elements;
             plan.packed.len() - 1
         });
         Binding::Weights(id)
