@@ -242,8 +242,12 @@ pub struct WinogradPlan {
     pub channels: usize,
 }
 
-/// Elements of transformed input and output that a grid point keeps: half of a 1 MB cache, or all of a small image.
-const TRANSFORMED_ELEMENTS: usize = 160 * 1024;
+/// Elements of transformed input and output that a grid point keeps where its weights stay in the cache beside them: half
+/// of 1 MB.
+const TRANSFORMED_ELEMENTS: usize = 120 * 1024;
+
+/// The same where weights are read again for each grid point, which then are as large as is sensible.
+const MOST_TRANSFORMED_ELEMENTS: usize = 320 * 1024;
 
 /// Cycles to transform one vector of channels, forth or back, for each product of a tile.
 pub const TRANSFORM_CYCLES: f64 = 4.0;
@@ -291,9 +295,8 @@ pub fn winograd_plan(
     let products = method.products();
     let per_row = columns * products * (channels + product.outputs);
     let weights = products * channels * product.outputs;
-    // Weights that do not stay in the cache are read again for each block, so blocks are then as large as sensible.
-    let budget =
-        if weights <= 2 * RESIDENT_WEIGHTS { TRANSFORMED_ELEMENTS } else { 2 * TRANSFORMED_ELEMENTS };
+    let is_resident = weights <= 2 * RESIDENT_WEIGHTS;
+    let budget = if is_resident { TRANSFORMED_ELEMENTS } else { MOST_TRANSFORMED_ELEMENTS };
     let rows = even_blocks(tile_rows, rows_of(budget, per_row, tile_rows));
     let tiles = Product {
         rows: 1,
@@ -357,7 +360,7 @@ pub fn winograd_plan_in_registers(
     let [tile_rows, columns] =
         [product.rows.div_ceil(method.rows.outputs()), product.columns.div_ceil(method.columns.outputs())];
     let per_row = columns * method.products() * channels;
-    let rows = even_blocks(tile_rows, rows_of(TRANSFORMED_ELEMENTS, per_row, tile_rows));
+    let rows = even_blocks(tile_rows, rows_of(MOST_TRANSFORMED_ELEMENTS / 2, per_row, tile_rows));
     let tiles = rows * columns;
     let tile = |columns: usize| Tile { rows: 1, columns, vectors: 1 };
     let most = (FEWEST_TILES_IN_REGISTERS..=tiles)
