@@ -20,7 +20,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::packed::PackedFilter;
-use super::product::{Element, Ends, Product, Region};
+use super::product::{Elements, Ends, Product, Region};
 use super::view::{CACHE_LINE, View};
 use crate::codegen::vector::{Address, Affine, Binary, Builder, Index, Reg, Unary, VectorStep};
 use crate::ops::Window;
@@ -146,24 +146,43 @@ impl Operand {
         balance: &Address,
         size: [usize; 2],
     ) {
-        k.repeat(size[0], |k, row| {
-            k.repeat(size[1], |k, column| {
-                let from = x.along(row, strides[0]).along(column, strides[1]);
-                let to = self.base.along(row, self.view.strides[2]).along(column, self.view.strides[3]);
-                let channels = Channels { count: self.view.dims[1], balance: balance.clone() };
-                let greatest = Greatest::new(k);
-                channels.measure(k, &from, &greatest);
-                let greatest = greatest.of_all(k);
-                let scale = Scale::of(k, greatest);
-                let pairs = channels.scale(k, &from, &to, &scale);
-                let start = k.unary(Unary::Neg, pairs);
-                let pixel = self.pixels.of(&[row.into(), column.into()]);
-                k.store_lanes(start, pixel.clone(), 1);
-                k.store_lanes(scale.back, pixel.plus(1usize), 1);
+        let channels = Channels { count: self.view.dims[1], balance: balance.clone() };
+        let [rows, columns] = size;
+        // Some pixels are measured before the first of them is scaled, so that none waits for its scale.
+        let together = (1..=columns).rev().find(|&some| {
+            columns.is_multiple_of(some) && (some == 1 || some * channels.count <= MEASURED_TOGETHER)
+        });
+        let together = together.unwrap_or(1);
+        k.repeat(rows, |k, row| {
+            k.repeat(columns / together, |k, group| {
+                let from = x.along(row, strides[0]).along(group, together * strides[1]);
+                let column = |column| Affine::default().along(group, together).along(column, 1usize);
+                k.repeat(together, |k, pixel| {
+                    let greatest = Greatest::new(k);
+                    channels.measure(k, &from.along(pixel, strides[1]), &greatest);
+                    let greatest = greatest.of_all(k);
+                    let scale = Scale::of(k, greatest);
+                    let pixel = self.pixels.of(&[row.into(), column(pixel)]);
+                    k.store_lanes(scale.down, pixel.clone(), 1);
+                    k.store_lanes(scale.back, pixel.plus(1usize), 1);
+                });
+                k.repeat(together, |k, pixel| {
+                    let to =
+                        self.base.along(row, self.view.strides[2]).at(&column(pixel), self.view.strides[3]);
+                    let from = from.along(pixel, strides[1]);
+                    let pixel = self.pixels.of(&[row.into(), column(pixel)]);
+                    let down = k.broadcast(pixel.clone());
+                    let pairs = channels.scale(k, &from, &to, down);
+                    let start = k.unary(Unary::Neg, pairs);
+                    k.store_lanes(start, pixel, 1);
+                });
             });
         });
     }
 }
+
+/// Elements that stay in the nearest cache between being measured and being scaled.
+const MEASURED_TOGETHER: usize = 3072;
 
 /// Rows of pixels in scratch memory that windows pass over, which need one scale for all of them.
 pub(super) struct Rows<'a> {
@@ -198,7 +217,7 @@ impl Rows<'_> {
         k.repeat(rows, |k, row| {
             k.repeat(columns, |k, column| {
                 let pixel = at(row, column);
-                let pairs = channels(row).scale(k, &pixel, &pixel, &scale);
+                let pairs = channels(row).scale(k, &pixel, &pixel, scale.down);
                 k.store_lanes(pairs, self.pairs.along(row, columns).along(column, 1usize), 1);
             });
         });
@@ -253,8 +272,8 @@ impl Channels {
         });
     }
 
-    /// Copies the elements to scale; what those that are taken crosswise will add to sums.
-    fn scale(&self, k: &mut Builder, from: &Address, to: &Address, scale: &Scale) -> Reg {
+    /// Copies the elements, scaled by `down`; what those that are taken crosswise will add to sums.
+    fn scale(&self, k: &mut Builder, from: &Address, to: &Address, down: Reg) -> Reg {
         let pairs = k.register();
         k.assign_constant(pairs, 0.0);
         self.vectors(k, |k, starts, step| {
@@ -262,7 +281,7 @@ impl Channels {
                 .iter()
                 .map(|&start| {
                     let x = self.balanced(k, from, start, &step);
-                    let x = k.mul(x, scale.down);
+                    let x = k.mul(x, down);
                     k.store_lanes(x, step.at(&to.plus(start)), step.lanes);
                     x
                 })
@@ -368,23 +387,28 @@ pub(super) fn region(
 }
 
 impl<E: Ends> Ends for Rescaled<'_, E> {
-    fn bring_nearer(&self, k: &mut Builder, at: &Element) {
+    fn bring_nearer(&self, k: &mut Builder, at: &Elements) {
         self.ends.bring_nearer(k, at);
     }
 
-    fn start(&self, k: &mut Builder, at: &Element) -> Reg {
-        let pixel = k.broadcast(self.pixels.of(&at.pixel));
+    fn start(&self, k: &mut Builder, at: &Elements) -> Vec<Reg> {
         let channel = k.load(self.terms.at.at(&at.channel, 1usize));
-        k.sub(pixel, channel)
+        let start = |pixel| {
+            let pixel = k.broadcast(self.pixels.of(pixel));
+            k.add(channel, pixel)
+        };
+        at.pixels.iter().map(start).collect()
     }
 
-    fn finish(&self, k: &mut Builder, at: &Element, value: Reg) {
-        // Scales first: one may be as large as the other is small.
+    fn finish(&self, k: &mut Builder, at: &Elements, mut sums: Vec<Reg>) {
         let channel = k.load(self.terms.at.plus(self.terms.plane).at(&at.channel, 1usize));
-        let pixel = k.broadcast(self.pixels.of(&at.pixel).plus(1usize));
-        let scale = k.mul(channel, pixel);
-        let start = self.ends.start(k, at);
-        let value = k.fma(value, scale, start);
-        self.ends.finish(k, at, value);
+        let starts = self.ends.start(k, at);
+        for ((sum, pixel), start) in sums.iter_mut().zip(at.pixels).zip(starts) {
+            // Scales first: one may be as large as the other is small.
+            let pixel = k.broadcast(self.pixels.of(pixel).plus(1usize));
+            let scale = k.mul(channel, pixel);
+            *sum = k.fma(*sum, scale, start);
+        }
+        self.ends.finish(k, at, sums);
     }
 }

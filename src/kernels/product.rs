@@ -155,24 +155,24 @@ pub const RESIDENT_WEIGHTS: usize = 96 * 1024;
 
 /// What the sums of a product start from, and what becomes of them.
 pub(super) trait Ends {
-    /// Asks for what an element's end reads and writes, before its sums are computed.
-    fn bring_nearer(&self, _k: &mut Builder, _at: &Element) {}
+    /// Asks for what the ends of elements read and write, before their sums are computed.
+    fn bring_nearer(&self, _k: &mut Builder, _at: &Elements) {}
 
-    /// What the sums of an element start from, in all lanes.
-    fn start(&self, k: &mut Builder, at: &Element) -> Reg;
+    /// What the sums of each pixel's elements start from, in all lanes.
+    fn start(&self, k: &mut Builder, at: &Elements) -> Vec<Reg>;
 
-    /// Takes the sums of an element, after those of all elements of its tile have been started from.
-    fn finish(&self, k: &mut Builder, at: &Element, value: Reg);
+    /// Takes the sums of each pixel's elements, after those of all elements of their tile have been started from.
+    fn finish(&self, k: &mut Builder, at: &Elements, sums: Vec<Reg>);
 }
 
-/// A vector of output channels of one pixel.
-pub(super) struct Element {
+/// A vector of output channels of some pixels.
+pub(super) struct Elements<'a> {
     /// The first channel, counted within the group.
     pub channel: Affine,
     /// How many channels the output has there; at most a vector.
     pub lanes: usize,
-    /// Row and column, counted from the region's first.
-    pub pixel: [Affine; 2],
+    /// Rows and columns, counted from the region's first.
+    pub pixels: &'a [[Affine; 2]],
 }
 
 /// The ends of a whole layer: sums start from the bias and go through the epilogue to `y`.
@@ -189,28 +189,32 @@ pub(super) struct Layer<'a> {
 }
 
 impl Layer<'_> {
-    /// An element's coordinates in `y`.
-    pub fn coordinates(&self, at: &Element) -> [Affine; 4] {
-        let [row, column] = [0, 1].map(|axis| sum(&self.origin[axis], &at.pixel[axis]));
+    /// The coordinates of a pixel's elements in `y`.
+    fn coordinates(&self, at: &Elements, pixel: &[Affine; 2]) -> [Affine; 4] {
+        let [row, column] = [0, 1].map(|axis| sum(&self.origin[axis], &pixel[axis]));
         [self.image.clone(), sum(&self.first_channel, &at.channel), row, column]
     }
 }
 
 impl Ends for Layer<'_> {
-    fn bring_nearer(&self, k: &mut Builder, at: &Element) {
-        let coordinates = self.coordinates(at);
-        self.epilogue.prefetch(k, &coordinates);
-        k.prefetch(self.y.0.at(&self.y.1, &coordinates));
+    fn bring_nearer(&self, k: &mut Builder, at: &Elements) {
+        for pixel in at.pixels {
+            let coordinates = self.coordinates(at, pixel);
+            self.epilogue.prefetch(k, &coordinates);
+            k.prefetch(self.y.0.at(&self.y.1, &coordinates));
+        }
     }
 
-    fn start(&self, k: &mut Builder, at: &Element) -> Reg {
-        k.load(self.bias.at(&at.channel, 1usize))
+    fn start(&self, k: &mut Builder, at: &Elements) -> Vec<Reg> {
+        at.pixels.iter().map(|_| k.load(self.bias.at(&at.channel, 1usize))).collect()
     }
 
-    fn finish(&self, k: &mut Builder, at: &Element, value: Reg) {
-        let coordinates = self.coordinates(at);
-        let value = self.epilogue.apply(k, value, &coordinates, 1, at.lanes);
-        k.store_lanes(value, self.y.0.at(&self.y.1, &coordinates), at.lanes);
+    fn finish(&self, k: &mut Builder, at: &Elements, sums: Vec<Reg>) {
+        for (pixel, value) in at.pixels.iter().zip(sums) {
+            let coordinates = self.coordinates(at, pixel);
+            let value = self.epilogue.apply(k, value, &coordinates, 1, at.lanes);
+            k.store_lanes(value, self.y.0.at(&self.y.1, &coordinates), at.lanes);
+        }
     }
 }
 
@@ -286,26 +290,28 @@ impl Product<'_> {
 
     fn tile(&self, k: &mut Builder, region: &Region, place: &Place, ends: &dyn Ends) {
         let lanes = k.lanes();
-        let vectors = place.channels.div_ceil(lanes);
         let pixels: Vec<[usize; 2]> =
             (0..place.rows).flat_map(|row| (0..place.columns).map(move |column| [row, column])).collect();
-        let element = |pixel: &[usize; 2], v: usize| Element {
-            channel: place.channel.plus(v * lanes),
-            lanes: (place.channels - v * lanes).min(lanes),
-            pixel: [0, 1].map(|axis| place.pixel[axis].plus(pixel[axis])),
-        };
-        let start = |k: &mut Builder, at: Element| {
-            ends.bring_nearer(k, &at);
-            ends.start(k, &at)
-        };
-        let accumulators: Vec<Vec<Reg>> =
-            pixels.iter().map(|pixel| (0..vectors).map(|v| start(k, element(pixel, v))).collect()).collect();
+        let places: Vec<[Affine; 2]> =
+            pixels.iter().map(|pixel| [0, 1].map(|axis| place.pixel[axis].plus(pixel[axis]))).collect();
+        let vectors: Vec<Elements> = (0..place.channels.div_ceil(lanes))
+            .map(|v| Elements {
+                channel: place.channel.plus(v * lanes),
+                lanes: (place.channels - v * lanes).min(lanes),
+                pixels: &places,
+            })
+            .collect();
+        let sums: Vec<Vec<Reg>> = vectors
+            .iter()
+            .map(|at| {
+                ends.bring_nearer(k, at);
+                ends.start(k, at)
+            })
+            .collect();
+        let of_pixel = |pixel: usize| sums.iter().map(|sums| sums[pixel]).collect();
+        let accumulators: Vec<Vec<Reg>> = (0..pixels.len()).map(of_pixel).collect();
         self.reduce(k, region, place, &pixels, &accumulators);
-        for (pixel, registers) in pixels.iter().zip(&accumulators) {
-            for (v, &register) in registers.iter().enumerate() {
-                ends.finish(k, &element(pixel, v), register);
-            }
-        }
+        vectors.iter().zip(sums).for_each(|(at, sums)| ends.finish(k, at, sums));
     }
 
     /// Accumulates over `(kh, kw, c)`. Where neighbouring taps of a row lie next to each other in memory, the

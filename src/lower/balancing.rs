@@ -74,7 +74,7 @@ fn balance_columns(panel: &mut [f32], scales: &[f32], backs: &mut [f32]) {
     }
 }
 
-/// For each output channel the sum of the products of weights that are taken crosswise.
+/// For each output channel what undoes the products of weights that are taken crosswise.
 fn sum_pairs(panel: &[f32], run: usize, target: &mut [f32]) {
     let width = target.len();
     let mut sums = vec![0.0f64; width];
@@ -85,7 +85,7 @@ fn sum_pairs(panel: &[f32], run: usize, target: &mut [f32]) {
             }
         }
     }
-    target.iter_mut().zip(sums).for_each(|(target, sum)| *target = sum as f32);
+    target.iter_mut().zip(sums).for_each(|(target, sum)| *target = -sum as f32);
 }
 
 /// The bits of an absolute value, which are ordered as the values are.

@@ -13,7 +13,7 @@ use super::Family;
 use super::crossed::{self, Arithmetic, Pixels, Rows, Terms};
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
 use super::packed::{PackedFilter, WeightType};
-use super::product::{Element, Ends, Order, Product, Region, Then, Tile, stretches, sum, uneven};
+use super::product::{Elements, Ends, Order, Product, Region, Then, Tile, stretches, sum, uneven};
 use super::view::{CACHE_LINE, View, layout_suffix};
 use crate::codegen::vector::{Access, Address, Affine, Builder, Index, Kernel, Reg};
 use crate::ops::Window;
@@ -292,15 +292,16 @@ struct Sums<'a> {
 }
 
 impl Ends for Sums<'_> {
-    fn start(&self, k: &mut Builder, _: &Element) -> Reg {
-        k.constant(0.0)
+    fn start(&self, k: &mut Builder, at: &Elements) -> Vec<Reg> {
+        at.pixels.iter().map(|_| k.constant(0.0)).collect()
     }
 
-    fn finish(&self, k: &mut Builder, at: &Element, value: Reg) {
-        let [row, column] = at.pixel.clone();
+    fn finish(&self, k: &mut Builder, at: &Elements, sums: Vec<Reg>) {
         let channel = sum(&at.channel, &self.first_channel.times(-1i64));
-        let at_y = [self.product.clone(), channel, row, column];
-        k.store_lanes(value, self.y.0.at(&self.y.1, &at_y), at.lanes);
+        for ([row, column], value) in at.pixels.iter().zip(sums) {
+            let at_y = [self.product.clone(), channel.clone(), row.clone(), column.clone()];
+            k.store_lanes(value, self.y.0.at(&self.y.1, &at_y), at.lanes);
+        }
     }
 }
 

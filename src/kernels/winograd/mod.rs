@@ -18,7 +18,7 @@ use super::Family;
 use super::crossed::{self, Arithmetic, Operand, Pixels, Terms};
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
 use super::packed::{PackedFilter, WeightType};
-use super::product::{Element, Ends, Order, Product, Region, Then, Tile, stretches, sum, uneven};
+use super::product::{Elements, Ends, Order, Product, Region, Then, Tile, stretches, sum, uneven};
 use super::view::{CACHE_LINE, View, layout_suffix};
 use crate::codegen::vector::{Access, Address, Affine, Builder, Index, Kernel, Reg};
 use crate::ops::Window;
@@ -295,14 +295,16 @@ struct Partial<'a> {
 }
 
 impl Ends for Partial<'_> {
-    fn start(&self, k: &mut Builder, _: &Element) -> Reg {
-        k.constant(0.0)
+    fn start(&self, k: &mut Builder, at: &Elements) -> Vec<Reg> {
+        at.pixels.iter().map(|_| k.constant(0.0)).collect()
     }
 
-    fn finish(&self, k: &mut Builder, at: &Element, value: Reg) {
+    fn finish(&self, k: &mut Builder, at: &Elements, sums: Vec<Reg>) {
         let (block, base) = self.block;
-        let at_product = block.at(base, &at.pixel[1], 0, &sum(&self.product, &at.channel));
-        k.store_lanes(value, at_product, at.lanes);
+        for ([_, tile], value) in at.pixels.iter().zip(sums) {
+            let at_product = block.at(base, tile, 0, &sum(&self.product, &at.channel));
+            k.store_lanes(value, at_product, at.lanes);
+        }
     }
 }
 
