@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Family;
 use super::crossed::{self, Arithmetic, Operand, Terms};
+use super::ends::Layer;
 use super::epilogue::FusedEpilogue;
 use super::packed::{PackedFilter, WeightType};
-use super::product::{Layer, Order, Product, Region, Then, Tile, next_input, uneven};
+use super::product::{Order, Product, Region, Then, Tile, next_input, uneven};
 use super::view::{View, layout_suffix};
 use crate::codegen::vector::{Access, Affine, Builder, Kernel};
 use crate::ops::Window;

@@ -19,8 +19,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ends::{Elements, Ends};
 use super::packed::PackedFilter;
-use super::product::{Elements, Ends, Product, Region};
+use super::product::{Product, Region};
 use super::view::{CACHE_LINE, View};
 use crate::codegen::vector::{Address, Affine, Binary, Builder, Index, Reg, Unary, VectorStep};
 use crate::ops::Window;

@@ -12,6 +12,7 @@ pub mod crossed;
 pub mod depthwise;
 mod describe;
 pub mod elementwise;
+mod ends;
 pub mod epilogue;
 pub mod fill;
 pub mod global_pool;

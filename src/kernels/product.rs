@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::crossed::quarter;
-use super::epilogue::EpilogueBuffers;
+use super::ends::{Elements, Ends};
 use super::packed::{PackedFilter, WeightType};
 use super::view::{CACHE_LINE, View};
 use crate::codegen::clif;
@@ -153,76 +153,25 @@ pub(super) enum Then {
 /// Elements of weights that stay in the second-level cache while blocks of pixels pass.
 pub const RESIDENT_WEIGHTS: usize = 96 * 1024;
 
-/// What the sums of a product start from, and what becomes of them.
-pub(super) trait Ends {
-    /// Asks for what the ends of elements read and write, before their sums are computed.
-    fn bring_nearer(&self, _k: &mut Builder, _at: &Elements) {}
-
-    /// What the sums of each pixel's elements start from, in all lanes.
-    fn start(&self, k: &mut Builder, at: &Elements) -> Vec<Reg>;
-
-    /// Takes the sums of each pixel's elements, after those of all elements of their tile have been started from.
-    fn finish(&self, k: &mut Builder, at: &Elements, sums: Vec<Reg>);
-}
-
-/// A vector of output channels of some pixels.
-pub(super) struct Elements<'a> {
-    /// The first channel, counted within the group.
-    pub channel: Affine,
-    /// How many channels the output has there; at most a vector.
-    pub lanes: usize,
-    /// Rows and columns, counted from the region's first.
-    pub pixels: &'a [[Affine; 2]],
-}
-
-/// The ends of a whole layer: sums start from the bias and go through the epilogue to `y`.
-pub(super) struct Layer<'a> {
-    /// Of the group, packed as [`PackedFilter`] says.
-    pub bias: Address,
-    pub epilogue: &'a EpilogueBuffers<'a>,
-    pub y: (&'a View, Address),
-    pub image: Affine,
-    /// The group's first channel in `y`.
-    pub first_channel: Affine,
-    /// The region's first row and column in `y`.
-    pub origin: [Affine; 2],
-}
-
-impl Layer<'_> {
-    /// The coordinates of a pixel's elements in `y`.
-    fn coordinates(&self, at: &Elements, pixel: &[Affine; 2]) -> [Affine; 4] {
-        let [row, column] = [0, 1].map(|axis| sum(&self.origin[axis], &pixel[axis]));
-        [self.image.clone(), sum(&self.first_channel, &at.channel), row, column]
-    }
-}
-
-impl Ends for Layer<'_> {
-    fn bring_nearer(&self, k: &mut Builder, at: &Elements) {
-        for pixel in at.pixels {
-            let coordinates = self.coordinates(at, pixel);
-            self.epilogue.prefetch(k, &coordinates);
-            k.prefetch(self.y.0.at(&self.y.1, &coordinates));
-        }
-    }
-
-    fn start(&self, k: &mut Builder, at: &Elements) -> Vec<Reg> {
-        at.pixels.iter().map(|_| k.load(self.bias.at(&at.channel, 1usize))).collect()
-    }
-
-    fn finish(&self, k: &mut Builder, at: &Elements, sums: Vec<Reg>) {
-        for (pixel, value) in at.pixels.iter().zip(sums) {
-            let coordinates = self.coordinates(at, pixel);
-            let value = self.epilogue.apply(k, value, &coordinates, 1, at.lanes);
-            k.store_lanes(value, self.y.0.at(&self.y.1, &coordinates), at.lanes);
-        }
-    }
-}
-
 /// Part of an axis.
 #[derive(Clone)]
 struct Stretch {
     start: Affine,
     extent: usize,
+}
+
+/// The rounds in which the sums of a tile are computed, and what begins each.
+struct Rounds<'a> {
+    count: usize,
+    begin: &'a dyn Fn(&mut Builder, Index),
+}
+
+/// A run of channels of the reduction: where its input, its weights and what they bring nearer begin.
+struct Run {
+    x: Address,
+    weights: Address,
+    ahead: Ahead,
+    channels: usize,
 }
 
 /// One register tile's place.
@@ -301,16 +250,26 @@ impl Product<'_> {
                 pixels: &places,
             })
             .collect();
-        let sums: Vec<Vec<Reg>> = vectors
-            .iter()
-            .map(|at| {
-                ends.bring_nearer(k, at);
-                ends.start(k, at)
-            })
-            .collect();
+        let bring_nearer = |k: &mut Builder, pixels: &[[Affine; 2]]| {
+            vectors.iter().for_each(|at| ends.bring_nearer(k, &Elements { pixels, ..at.clone() }));
+        };
+        let rounds = self.rounds(place);
+        if rounds == 1 {
+            bring_nearer(k, &places);
+        }
+        let begin = |k: &mut Builder, round: Index| {
+            if rounds > 1 {
+                let each = place.columns.div_ceil(rounds);
+                let [row, column] = &place.pixel;
+                let column = column.along(round, each);
+                let pixels: Vec<[Affine; 2]> = (0..each).map(|at| [row.clone(), column.plus(at)]).collect();
+                bring_nearer(k, &pixels);
+            }
+        };
+        let sums: Vec<Vec<Reg>> = vectors.iter().map(|at| ends.start(k, at)).collect();
         let of_pixel = |pixel: usize| sums.iter().map(|sums| sums[pixel]).collect();
         let accumulators: Vec<Vec<Reg>> = (0..pixels.len()).map(of_pixel).collect();
-        self.reduce(k, region, place, &pixels, &accumulators);
+        self.reduce(k, region, place, &pixels, &accumulators, &Rounds { count: rounds, begin: &begin });
         vectors.iter().zip(sums).for_each(|(at, sums)| ends.finish(k, at, sums));
     }
 
@@ -323,6 +282,7 @@ impl Product<'_> {
         place: &Place,
         pixels: &[[usize; 2]],
         accumulators: &[Vec<Reg>],
+        rounds: &Rounds,
     ) {
         let view = self.x.0;
         let [kh, kw] = self.kernel;
@@ -379,7 +339,8 @@ impl Product<'_> {
                 let weights = weights.along(kx, run * row);
                 let ahead = ahead.along(kx, run);
                 if is_crossed {
-                    return self.cross(k, (&x, &weights), &ahead, run, &displacements, accumulators);
+                    let run = Run { x, weights, ahead, channels: run };
+                    return self.cross(k, &run, &displacements, accumulators, rounds);
                 }
                 k.repeat(run / unroll, |k, channel| {
                     let x = x.along(channel, unroll * channel_stride);
@@ -396,44 +357,41 @@ impl Product<'_> {
         });
     }
 
+    /// In how many rounds the sums of a tile are computed. Where products are crossed, what the tile's end reads and
+    /// writes is brought nearer round by round, so that it does not come all at once.
+    fn rounds(&self, place: &Place) -> usize {
+        let quarter = quarter(self.filter.reduction);
+        if !self.filter.is_crossed() || self.kernel != [1, 1] || place.rows > 1 || quarter == 0 {
+            return 1;
+        }
+        (1..=place.columns).rev().find(|&rounds| quarter.is_multiple_of(rounds)).unwrap_or(1)
+    }
+
     /// Accumulates over one run of channels, quarter beside quarter: of each four channels, two crosswise.
     fn cross(
         &self,
         k: &mut Builder,
-        (x, weights): (&Address, &Address),
-        ahead: &Ahead,
-        run: usize,
+        run: &Run,
         displacements: &[usize],
         accumulators: &[Vec<Reg>],
+        rounds: &Rounds,
     ) {
-        let (lanes, row, stride) = (k.lanes(), self.filter.row_elements(), self.x.0.strides[1]);
-        let quarter = quarter(run);
-        k.repeat(quarter, |k, step| {
-            let x = x.along(step, stride);
-            let weights = weights.along(step, 4 * row);
-            ahead.along(step, 4).prefetch(k, 4);
-            let element = |k: &mut Builder, part: usize, displacement: usize| {
-                k.broadcast(x.plus(part * quarter * stride + displacement))
-            };
-            for v in 0..accumulators[0].len() {
-                let weight = |k: &mut Builder, part: usize| k.load(weights.plus(part * row + v * lanes));
-                let [first, second] = [0, 1].map(|part| weight(k, part));
-                for (&displacement, registers) in displacements.iter().zip(accumulators) {
-                    let [x0, x1] = [0, 1].map(|part| element(k, part, displacement));
-                    let (left, right) = (k.add(x0, second), k.add(x1, first));
-                    k.accumulate(registers[v], left, right);
-                }
-                let [third, fourth] = [2, 3].map(|part| weight(k, part));
-                for (&displacement, registers) in displacements.iter().zip(accumulators) {
-                    for (part, weight) in [(2, third), (3, fourth)] {
-                        let x = element(k, part, displacement);
-                        k.accumulate(registers[v], x, weight);
-                    }
-                }
-            }
+        let (row, stride) = (self.filter.row_elements(), self.x.0.strides[1]);
+        let quarter = quarter(run.channels);
+        let steps = quarter / rounds.count;
+        k.repeat(rounds.count, |k, round| {
+            (rounds.begin)(k, round);
+            k.repeat(steps, |k, step| {
+                let x = run.x.along(round, steps * stride).along(step, stride);
+                let weights = run.weights.along(round, steps * 4 * row).along(step, 4 * row);
+                run.ahead.along(round, steps * 4).along(step, 4).prefetch(k, 4);
+                let parts =
+                    [0, 1, 2, 3].map(|part| (x.plus(part * quarter * stride), weights.plus(part * row)));
+                cross_four(k, &parts, displacements, accumulators);
+            });
         });
-        for channel in 4 * quarter..run {
-            let (x, weights) = (x.plus(channel * stride), weights.plus(channel * row));
+        for channel in 4 * quarter..run.channels {
+            let (x, weights) = (run.x.plus(channel * stride), run.weights.plus(channel * row));
             self.multiply_add(k, &x, &weights, displacements, accumulators);
         }
     }
@@ -497,6 +455,34 @@ impl Product<'_> {
             let element = k.broadcast(x.plus(displacement));
             for (&accumulator, &weight) in registers.iter().zip(&row) {
                 k.accumulate(accumulator, element, weight);
+            }
+        }
+    }
+}
+
+/// Accumulates four channels, each with its input and its row of weights: the first two crosswise.
+fn cross_four(
+    k: &mut Builder,
+    parts: &[(Address, Address); 4],
+    displacements: &[usize],
+    accumulators: &[Vec<Reg>],
+) {
+    let lanes = k.lanes();
+    let element =
+        |k: &mut Builder, part: usize, displacement: usize| k.broadcast(parts[part].0.plus(displacement));
+    let weight = |k: &mut Builder, part: usize, v: usize| k.load(parts[part].1.plus(v * lanes));
+    for v in 0..accumulators[0].len() {
+        let [first, second] = [0, 1].map(|part| weight(k, part, v));
+        for (&displacement, registers) in displacements.iter().zip(accumulators) {
+            let [x0, x1] = [0, 1].map(|part| element(k, part, displacement));
+            let (left, right) = (k.add(x0, second), k.add(x1, first));
+            k.accumulate(registers[v], left, right);
+        }
+        let [third, fourth] = [2, 3].map(|part| weight(k, part, v));
+        for (&displacement, registers) in displacements.iter().zip(accumulators) {
+            for (part, weight) in [(2, third), (3, fourth)] {
+                let x = element(k, part, displacement);
+                k.accumulate(registers[v], x, weight);
             }
         }
     }

@@ -11,9 +11,10 @@ pub use filtering::Filtering;
 
 use super::Family;
 use super::crossed::{self, Arithmetic, Pixels, Rows, Terms};
+use super::ends::{Elements, Ends};
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
 use super::packed::{PackedFilter, WeightType};
-use super::product::{Elements, Ends, Order, Product, Region, Then, Tile, stretches, sum, uneven};
+use super::product::{Order, Product, Region, Then, Tile, stretches, sum, uneven};
 use super::view::{CACHE_LINE, View, layout_suffix};
 use crate::codegen::vector::{Access, Address, Affine, Builder, Index, Kernel, Reg};
 use crate::ops::Window;
