@@ -132,9 +132,6 @@ enum State {
     Settled,
 }
 
-/// Settling takes about the time of a run over this.
-const SETTLING_SHARE: u32 = 8;
-
 // SAFETY: the raw pointers in `launches` and `tables` point into memory that the executable owns, or are set for one call.
 unsafe impl Send for Executable {}
 
@@ -343,7 +340,8 @@ impl Executable {
         self.execute_steps(0..self.launches.len(), inputs, outputs, clock)?;
         match self.state {
             State::New => self.state = State::Settling,
-            State::Settling => self.settle_within(start.elapsed() / SETTLING_SHARE),
+            // So that no run takes more than about twice its time, and few do.
+            State::Settling => self.settle_within(start.elapsed()),
             State::Settled => {}
         }
         Ok(())
