@@ -14,8 +14,8 @@
 //! )?
 //! .define("classes", 5);
 //! let graph = model.graph()?;
-//! let weights = random(&graph, 0); // or WeightFile::open("tiny.safetensors")?
-//! let mut executable = model.compile(&weights, &Options::default())?;
+//! let weights = random(&graph, 0); // or kiln::weights::WeightFile::open("tiny.safetensors")?
+//! let mut executable = model.compile(weights, &Options::default())?;
 //! let scores = executable.run(&[random_input("image", &[1, 3, 32, 32].into(), 0)])?;
 //! assert_eq!(scores[0].shape().dims(), [1, 5]);
 //! # Ok(())

@@ -113,6 +113,17 @@ impl Model {
     ///
     /// # Errors
     /// Where the model or an option is at fault, or weights are missing or misshapen: all are listed.
+    ///
+    /// ```no_run
+    /// use kiln::weights::WeightFile;
+    /// use kiln::{Model, Options};
+    ///
+    /// # fn main() -> Result<(), kiln::Error> {
+    /// let model = Model::load("resnet.kiln")?.define("depth", 18);
+    /// let executable = model.compile(WeightFile::open("resnet18.safetensors")?, &Options::default())?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn compile(
         &self,
         weights: impl Into<WeightSource>,

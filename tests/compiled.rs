@@ -2,6 +2,10 @@
 
 mod common;
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use common::problem::Problem;
 use common::random_graph::{graphs, seed};
 use kiln::codegen::target::InstructionSet;
@@ -12,7 +16,7 @@ use kiln::kernels::packed::WeightType;
 use kiln::kernels::polyphase::PolyphaseKernel;
 use kiln::kernels::winograd::{Filters, WinogradKernel};
 use kiln::lower::lower;
-use kiln::ops::Op;
+use kiln::ops::{Binary, BinaryFunction, Init, Input, Op, Parameter};
 use kiln::runtime::{CompileOptions, Isa, compile};
 use kiln::tensor::Tensor;
 use kiln::weights::{self, WeightFile, Weights, random_inputs};
@@ -226,7 +230,74 @@ fn weights_read_while_they_are_packed_are_the_same() {
                 assert_eq!(outputs, run(&graph, &weights, &inputs, &options), "{name} with {options:?}");
             }
         }
+        let index = shard(&weights, folder.path());
+        let options = CompileOptions::default();
+        let compiled = compile(&graph, &options).unwrap();
+        let mut executable = compiled.bind(WeightFile::open(index).unwrap()).expect("the weights fit");
+        assert_eq!(executable.run(&inputs).unwrap(), run(&graph, &weights, &inputs, &options), "{name}");
     }
+}
+
+/// Writes two files and their index.
+fn shard(weights: &Weights, folder: &Path) -> PathBuf {
+    let mut shards = [Weights::default(), Weights::default()];
+    let mut map = serde_json::Map::new();
+    for (number, (key, value)) in weights.iter().enumerate() {
+        shards[number % 2].insert(key, Arc::clone(value));
+        map.insert(key.to_owned(), format!("{}.safetensors", number % 2).into());
+    }
+    for (number, shard) in shards.iter().enumerate() {
+        weights::save(shard, &folder.join(format!("{number}.safetensors"))).unwrap();
+    }
+    let path = folder.join("model.safetensors.index.json");
+    std::fs::write(&path, serde_json::json!({ "weight_map": map }).to_string()).unwrap();
+    path
+}
+
+/// `x + (w0 + w1 + … + wi)` for each `i`, one layer after the other.
+fn sums_of_weights(layers: usize) -> Graph {
+    let mut graph = Graph::new("sums");
+    let add = Op::Binary(Binary { function: BinaryFunction::Add });
+    let parameter = |graph: &mut Graph, number: usize| {
+        let init = Init::Uniform { low: -1.0, high: 1.0 };
+        let (key, shape) = (format!("w{number}"), [1, 8].into());
+        graph.add(key.clone(), Op::Parameter(Parameter { key, shape, init }), &[]).unwrap()
+    };
+    let mut x = graph.add("x", Op::Input(Input { shape: [1, 8].into() }), &[]).unwrap();
+    let mut sum = parameter(&mut graph, 0);
+    for number in 1..layers {
+        let weight = parameter(&mut graph, number);
+        sum = graph.add(format!("sum{number}"), add.clone(), &[sum, weight]).unwrap();
+        x = graph.add(format!("y{number}"), add.clone(), &[x, sum]).unwrap();
+    }
+    graph.add_output("y", x);
+    graph
+}
+
+#[test]
+fn expressions_that_arrays_share_are_evaluated_once() {
+    let graph = sums_of_weights(3000);
+    let options = CompileOptions { fuse: false, ..CompileOptions::default() };
+    let (weights, inputs) = (weights::random(&graph, 1), random_inputs(&graph, 2));
+    let compiled = compile(&graph, &options).unwrap();
+    let start = Instant::now();
+    let mut executable = compiled.bind(&weights).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(10), "binding took {:?}", start.elapsed());
+    let reference = interpreter::evaluate(&graph, &weights, &inputs).unwrap();
+    assert!(executable.run(&inputs).unwrap()[0].relative_error(&reference[0]) <= TOLERANCE);
+}
+
+#[test]
+fn packed_arrays_lie_apart() {
+    let graph = common::models::graph("resnet", &[("depth", "50")]);
+    let plan = lower(&graph, CompileOptions::default().lowering(InstructionSet::detect())).unwrap();
+    let mut end = 0;
+    for array in &plan.packed {
+        assert!(array.offset >= end && array.offset.is_multiple_of(16), "{:?}", array.source);
+        assert!(array.elements < 1 << 18 || !array.offset.is_multiple_of(1024), "{:?}", array.source);
+        end = array.offset + array.elements;
+    }
+    assert!(end <= plan.weight_elements);
 }
 
 #[test]

@@ -27,8 +27,7 @@ fn needed_bytes(graph: &Graph, backend: Backend, compiled: &[&Compiled]) -> u64 
     let nodes = graph.topological_order().into_iter().map(|id| graph.node(id));
     let elements: u64 = nodes
         .map(|node| match node.op {
-            // As loaded, and as rewrites change them.
-            Op::Parameter(_) => 2 * node.shape.elements() as u64,
+            Op::Parameter(_) => node.shape.elements() as u64,
             Op::Input(_) => node.shape.elements() as u64,
             _ if backend == Backend::Interpreter => node.shape.elements() as u64,
             _ => 0,

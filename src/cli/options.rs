@@ -144,11 +144,21 @@ impl fmt::Display for WeightAddress {
     }
 }
 
-/// Weights, where they come from, and the seconds that opening their file or drawing them took.
+/// Weights, where they come from, and the seconds that opening, reading or drawing them has taken.
 pub struct OpenedWeights {
     pub source: WeightSource,
     pub origin: String,
     pub seconds: f64,
+}
+
+impl OpenedWeights {
+    /// All arrays that a model asks for, kept in memory from now on.
+    pub fn hold(&mut self, graph: &Graph) -> Result<Weights, Error> {
+        let start = Instant::now();
+        let weights = self.source.hold(graph)?;
+        self.seconds += start.elapsed().as_secs_f64();
+        Ok(weights)
+    }
 }
 
 /// Weights in memory, and where they came from.
@@ -171,8 +181,8 @@ impl WeightArgs {
     /// # Errors
     /// As [`WeightArgs::open`], or where one cannot be read.
     pub fn load(&self, model: &LoadedModel, or_random: bool) -> Result<LoadedWeights, Error> {
-        let OpenedWeights { mut source, origin, .. } = self.open(model, or_random)?;
-        Ok(LoadedWeights { weights: source.hold(&model.graph)?, origin })
+        let mut opened = self.open(model, or_random)?;
+        Ok(LoadedWeights { weights: opened.hold(&model.graph)?, origin: opened.origin })
     }
 
     /// The weights of `model`, those of a file yet to be read. Where no option names them, the model holds none and none

@@ -72,13 +72,16 @@ pub fn run(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let mut weights = args.subject.weights.open(&loaded, false)?;
     let exact = without_rounding(&options).filter(|_| args.subject.compile.backend == Backend::Cpu);
     let exact = exact.map(|options| -> Result<Vec<Tensor>, Failure> {
-        let held = weights.source.hold(graph)?;
+        let held = weights.hold(graph)?;
         let mut engine = Prepared::new(Backend::Cpu, graph, &options)?.bind(held)?;
         Ok(run_batches(&mut engine, graph, arrays.clone())?.0)
     });
     let exact = exact.transpose()?;
+    if args.subject.compile.backend != Backend::Cpu {
+        weights.hold(graph)?;
+    }
     let save_weights = match save_weights {
-        Some(file) => Some((file, weights.source.hold(graph)?)),
+        Some(file) => Some((file, weights.hold(graph)?)),
         None => None,
     };
     let mut engine = prepared.bind(weights.source)?;

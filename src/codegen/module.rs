@@ -142,7 +142,9 @@ pub fn in_parallel<T: Sync, R: Send>(items: &[T], threads: usize, map: impl Fn(&
         }
     };
     let mut results: Vec<(usize, R)> = std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads.min(items.len())).map(|_| scope.spawn(work)).collect();
+        // Where the system has no more threads to give, fewer do.
+        let helper = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let helpers: Vec<_> = (1..threads.min(items.len())).map_while(helper).collect();
         let mut results = work();
         for helper in helpers {
             results.extend(helper.join().expect("compiling threads do not panic"));

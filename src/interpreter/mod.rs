@@ -5,7 +5,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::graph::{Graph, NodeId};
@@ -53,7 +53,7 @@ pub fn evaluate(graph: &Graph, weights: &Weights, inputs: &[Tensor]) -> Result<V
     let outputs: Vec<NodeId> = graph.outputs().iter().map(|output| output.node).collect();
     let mut evaluation = Evaluation::new(graph);
     evaluation.bind(weights, Some(inputs), &needed(graph, &outputs))?;
-    let mut reads = vec![0; evaluation.values.len()];
+    let mut reads = vec![0; graph.slots()];
     for &id in &evaluation.order {
         for operand in graph.operands(id) {
             reads[operand.index()] += 1;
@@ -63,11 +63,11 @@ pub fn evaluate(graph: &Graph, weights: &Weights, inputs: &[Tensor]) -> Result<V
         reads[id.index()] += 1;
     }
     for id in evaluation.order.clone() {
-        evaluation.values[id.index()] = Some(Arc::new(evaluation.compute(id)));
+        evaluation.values.insert(id, Arc::new(evaluation.compute(id)));
         for operand in graph.operands(id) {
             reads[operand.index()] -= 1;
             if reads[operand.index()] == 0 {
-                evaluation.values[operand.index()] = None;
+                evaluation.values.remove(&operand);
             }
         }
     }
@@ -82,9 +82,13 @@ pub fn trace(graph: &Graph, weights: &Weights, inputs: &[Tensor]) -> Result<Trac
     let mut evaluation = Evaluation::new(graph);
     evaluation.bind(weights, Some(inputs), &graph.topological_order())?;
     for id in evaluation.order.clone() {
-        evaluation.values[id.index()] = Some(Arc::new(evaluation.compute(id)));
+        evaluation.values.insert(id, Arc::new(evaluation.compute(id)));
     }
-    Ok(Trace { values: evaluation.values })
+    let mut values = vec![None; graph.slots()];
+    for (id, value) in evaluation.values {
+        values[id.index()] = Some(value);
+    }
+    Ok(Trace { values })
 }
 
 /// Results of fewer elements than this are computed before another thread has started.
@@ -112,7 +116,7 @@ pub fn evaluate_constants(
             }
         });
         for (id, result) in results {
-            evaluation.values[id.index()] = result.map(Arc::new);
+            evaluation.values.extend(result.map(|result| (id, Arc::new(result))));
         }
     }
     Ok(ids.iter().map(|&id| Arc::clone(evaluation.value(id))).collect())
@@ -152,15 +156,14 @@ fn needed(graph: &Graph, targets: &[NodeId]) -> Vec<NodeId> {
 
 struct Evaluation<'a> {
     graph: &'a Graph,
-    /// By node index.
-    values: Vec<Option<Arc<Tensor>>>,
+    values: HashMap<NodeId, Arc<Tensor>>,
     /// The operators to evaluate, operands first.
     order: Vec<NodeId>,
 }
 
 impl<'a> Evaluation<'a> {
     fn new(graph: &'a Graph) -> Self {
-        Evaluation { graph, values: vec![None; graph.slots()], order: Vec::new() }
+        Evaluation { graph, values: HashMap::new(), order: Vec::new() }
     }
 
     /// Sets the values of the sources among `order` and keeps the operators; without `inputs`, a model input is an
@@ -182,10 +185,10 @@ impl<'a> Evaluation<'a> {
                 }
                 Op::Input(_) => {}
                 Op::Parameter(parameter) => {
-                    self.values[id.index()] = Some(find_parameter(weights, parameter)?);
+                    self.values.insert(id, find_parameter(weights, parameter)?);
                 }
                 Op::Constant(constant) => {
-                    self.values[id.index()] = Some(Arc::new(constant.value.clone()));
+                    self.values.insert(id, Arc::new(constant.value.clone()));
                 }
                 _ => self.order.push(id),
             }
@@ -207,13 +210,13 @@ impl<'a> Evaluation<'a> {
                     found: input.shape().clone(),
                 });
             }
-            self.values[id.index()] = Some(Arc::new(input.clone()));
+            self.values.insert(id, Arc::new(input.clone()));
         }
         Ok(())
     }
 
     fn value(&self, id: NodeId) -> &Arc<Tensor> {
-        self.values[id.index()].as_ref().expect("operands are evaluated before their readers")
+        self.values.get(&id).expect("operands are evaluated before their readers")
     }
 
     /// Evaluates an operator whose operands have values.
@@ -229,13 +232,14 @@ impl<'a> Evaluation<'a> {
 
     /// The operators grouped such that each group depends only on those before it.
     fn levels(&self) -> Vec<Vec<NodeId>> {
-        let mut depth = vec![0; self.values.len()];
+        let mut depth: HashMap<NodeId, usize> = HashMap::new();
         let mut levels: Vec<Vec<NodeId>> = Vec::new();
         for &id in &self.order {
             let operands = self.graph.operands(id);
             // Sources have depth 0.
-            let own = operands.iter().map(|operand| depth[operand.index()]).max().unwrap_or(0) + 1;
-            depth[id.index()] = own;
+            let depths = operands.iter().filter_map(|operand| depth.get(operand));
+            let own = depths.max().unwrap_or(&0) + 1;
+            depth.insert(id, own);
             if levels.len() < own {
                 levels.push(Vec::new());
             }

@@ -72,7 +72,8 @@ pub fn row_of(channel: usize, channels: usize) -> usize {
     if channel < 4 * quarter { 4 * (channel % quarter) + channel / quarter } else { channel }
 }
 
-/// What crossed products know of each pixel: what its sums start from, and what brings them back to scale.
+/// What crossed products know of each pixel: what its sums start from (before that, what its elements are to be scaled
+/// by), and what brings them back to scale.
 #[derive(Clone)]
 pub(super) struct Pixels {
     /// `[h, w, 2]` in scratch memory.
@@ -150,9 +151,9 @@ impl Operand {
         let channels = Channels { count: self.view.dims[1], balance: balance.clone() };
         let [rows, columns] = size;
         // Some pixels are measured before the first of them is scaled, so that none waits for its scale.
-        let together = (1..=columns).rev().find(|&some| {
-            columns.is_multiple_of(some) && (some == 1 || some * channels.count <= MEASURED_TOGETHER)
-        });
+        let together = (1..=columns)
+            .rev()
+            .find(|&some| columns.is_multiple_of(some) && some * channels.count <= MEASURED_TOGETHER);
         let together = together.unwrap_or(1);
         k.repeat(rows, |k, row| {
             k.repeat(columns / together, |k, group| {
@@ -388,6 +389,10 @@ pub(super) fn region(
 }
 
 impl<E: Ends> Ends for Rescaled<'_, E> {
+    fn are_far(&self) -> bool {
+        self.ends.are_far()
+    }
+
     fn bring_nearer(&self, k: &mut Builder, at: &Elements) {
         self.ends.bring_nearer(k, at);
     }

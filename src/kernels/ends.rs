@@ -7,13 +7,18 @@ use crate::codegen::vector::{Address, Affine, Builder, Reg};
 
 /// What the sums of a product start from, and what becomes of them.
 pub(super) trait Ends {
+    /// Whether ends read or write what is worth [bringing nearer](Ends::bring_nearer).
+    fn are_far(&self) -> bool {
+        false
+    }
+
     /// Asks for what the ends of elements read and write, before their sums are computed.
     fn bring_nearer(&self, _k: &mut Builder, _at: &Elements) {}
 
     /// What the sums of each pixel's elements start from, in all lanes.
     fn start(&self, k: &mut Builder, at: &Elements) -> Vec<Reg>;
 
-    /// Takes the sums of each pixel's elements, after those of all elements of their tile have been started from.
+    /// Takes the sums of each pixel's elements; called after [`Ends::start`] of every vector of the tile.
     fn finish(&self, k: &mut Builder, at: &Elements, sums: Vec<Reg>);
 }
 
@@ -50,6 +55,10 @@ impl Layer<'_> {
 }
 
 impl Ends for Layer<'_> {
+    fn are_far(&self) -> bool {
+        true
+    }
+
     fn bring_nearer(&self, k: &mut Builder, at: &Elements) {
         for pixel in at.pixels {
             let coordinates = self.coordinates(at, pixel);

@@ -253,23 +253,22 @@ impl Product<'_> {
         let bring_nearer = |k: &mut Builder, pixels: &[[Affine; 2]]| {
             vectors.iter().for_each(|at| ends.bring_nearer(k, &Elements { pixels, ..at.clone() }));
         };
-        let rounds = self.rounds(place);
-        if rounds == 1 {
+        let count = if ends.are_far() { self.rounds(place) } else { 1 };
+        let begin = |k: &mut Builder, round: Index| {
+            let each = place.columns.div_ceil(count);
+            let [row, column] = &place.pixel;
+            let column = column.along(round, each);
+            let pixels: Vec<[Affine; 2]> = (0..each).map(|at| [row.clone(), column.plus(at)]).collect();
+            bring_nearer(k, &pixels);
+        };
+        let rounds = (count > 1).then_some(Rounds { count, begin: &begin });
+        if rounds.is_none() {
             bring_nearer(k, &places);
         }
-        let begin = |k: &mut Builder, round: Index| {
-            if rounds > 1 {
-                let each = place.columns.div_ceil(rounds);
-                let [row, column] = &place.pixel;
-                let column = column.along(round, each);
-                let pixels: Vec<[Affine; 2]> = (0..each).map(|at| [row.clone(), column.plus(at)]).collect();
-                bring_nearer(k, &pixels);
-            }
-        };
         let sums: Vec<Vec<Reg>> = vectors.iter().map(|at| ends.start(k, at)).collect();
         let of_pixel = |pixel: usize| sums.iter().map(|sums| sums[pixel]).collect();
         let accumulators: Vec<Vec<Reg>> = (0..pixels.len()).map(of_pixel).collect();
-        self.reduce(k, region, place, &pixels, &accumulators, &Rounds { count: rounds, begin: &begin });
+        self.reduce(k, region, place, &pixels, &accumulators, rounds);
         vectors.iter().zip(sums).for_each(|(at, sums)| ends.finish(k, at, sums));
     }
 
@@ -282,7 +281,7 @@ impl Product<'_> {
         place: &Place,
         pixels: &[[usize; 2]],
         accumulators: &[Vec<Reg>],
-        rounds: &Rounds,
+        rounds: Option<Rounds>,
     ) {
         let view = self.x.0;
         let [kh, kw] = self.kernel;
@@ -340,7 +339,7 @@ impl Product<'_> {
                 let ahead = ahead.along(kx, run);
                 if is_crossed {
                     let run = Run { x, weights, ahead, channels: run };
-                    return self.cross(k, &run, &displacements, accumulators, rounds);
+                    return self.cross(k, &run, &displacements, accumulators, rounds.as_ref());
                 }
                 k.repeat(run / unroll, |k, channel| {
                     let x = x.along(channel, unroll * channel_stride);
@@ -358,13 +357,17 @@ impl Product<'_> {
     }
 
     /// In how many rounds the sums of a tile are computed. Where products are crossed, what the tile's end reads and
-    /// writes is brought nearer round by round, so that it does not come all at once.
+    /// writes is brought nearer round by round, so that it does not come all at once: as many as divide the reduction and
+    /// bring one pixel too many at most.
     fn rounds(&self, place: &Place) -> usize {
         let quarter = quarter(self.filter.reduction);
         if !self.filter.is_crossed() || self.kernel != [1, 1] || place.rows > 1 || quarter == 0 {
             return 1;
         }
-        (1..=place.columns).rev().find(|&rounds| quarter.is_multiple_of(rounds)).unwrap_or(1)
+        let suits = |rounds: &usize| {
+            quarter.is_multiple_of(*rounds) && rounds * place.columns.div_ceil(*rounds) <= place.columns + 1
+        };
+        (1..=place.columns).rev().find(suits).unwrap_or(1)
     }
 
     /// Accumulates over one run of channels, quarter beside quarter: of each four channels, two crosswise.
@@ -374,13 +377,16 @@ impl Product<'_> {
         run: &Run,
         displacements: &[usize],
         accumulators: &[Vec<Reg>],
-        rounds: &Rounds,
+        rounds: Option<&Rounds>,
     ) {
         let (row, stride) = (self.filter.row_elements(), self.x.0.strides[1]);
         let quarter = quarter(run.channels);
-        let steps = quarter / rounds.count;
-        k.repeat(rounds.count, |k, round| {
-            (rounds.begin)(k, round);
+        let count = rounds.map_or(1, |rounds| rounds.count);
+        let steps = quarter / count;
+        k.repeat(count, |k, round| {
+            if let Some(rounds) = rounds {
+                (rounds.begin)(k, round);
+            }
             k.repeat(steps, |k, step| {
                 let x = run.x.along(round, steps * stride).along(step, stride);
                 let weights = run.weights.along(round, steps * 4 * row).along(step, 4 * row);

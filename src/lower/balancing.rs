@@ -88,7 +88,7 @@ fn sum_pairs(panel: &[f32], run: usize, target: &mut [f32]) {
     target.iter_mut().zip(sums).for_each(|(target, sum)| *target = -sum as f32);
 }
 
-/// The bits of an absolute value, which are ordered as the values are.
+/// The bits of an absolute value, which are ordered as the values are; signed, since vectors of any width compare those.
 fn size(weight: f32) -> i32 {
     weight.abs().to_bits().cast_signed()
 }

@@ -227,11 +227,11 @@ struct Lowering<'a> {
     owned: HashMap<NodeId, Binding>,
 }
 
-/// Elements of a page.
+/// Elements of a page of 4 KiB.
 const PAGE: usize = 1024;
 
-/// Where in a page large arrays start.
-const WITHIN_PAGE: usize = 3 * PAGE / 8;
+/// How far from the start of a page large arrays start; any other place off it does as well.
+const OFF_PAGE: usize = 3 * PAGE / 8;
 
 /// Elements from which on an array is large: more than a second-level cache holds beside what else it is used with.
 const LARGE_ARRAY: usize = 1 << 18;
@@ -264,12 +264,12 @@ impl Lowering<'_> {
         let plan = &mut self.plan;
         let id = *self.packed_ids.entry(source).or_insert_with_key(|source| {
             let elements = source.elements(self.graph);
-            // Every array starts on a cache line of its own, a large one within a page: panels that begin where pages do
-            // meet in the same sets of the first-level cache.
+            // Every array starts on a cache line of its own, a large one off the start of a page: rows of panels that
+            // begin where pages do are slower to read.
             let offset = if elements < LARGE_ARRAY {
                 plan.weight_elements.next_multiple_of(CACHE_LINE)
             } else {
-                plan.weight_elements.saturating_sub(WITHIN_PAGE).next_multiple_of(PAGE) + WITHIN_PAGE
+                plan.weight_elements.saturating_sub(OFF_PAGE).next_multiple_of(PAGE) + OFF_PAGE
             };
             plan.packed.push(PackedArray { source: source.clone(), offset, elements });
             plan.weight_elements = offset + elements;

@@ -22,7 +22,7 @@ pub fn panels(packed: &PackedFilter) -> impl Iterator<Item = (Range<usize>, Rang
     })
 }
 
-/// Packs the filters of one of the [`panels`]. Channels beyond the outputs are left as they are.
+/// Packs the filters of one of the [`panels`]. Channels beyond the outputs become zero.
 pub fn pack_panel(filters: &[f32], taps: usize, packed: &PackedFilter, target: &mut [f32]) {
     match packed.weight_type {
         WeightType::F32 => pack_floats(filters, taps, packed, target),
@@ -83,19 +83,19 @@ fn pack_winograd_groups<const TAPS: usize>(
     packed: &PackedFilter,
     target: &mut [f32],
 ) {
-    let transform = FilterTransform::<TAPS>::new(method);
+    let mut transform = FilterTransform::<TAPS>::new(method);
     let filters: &[[[f32; TAPS]; TAPS]] = weight.as_chunks().0.as_chunks().0;
     let groups = filters.chunks_exact(packed.outputs * packed.reduction);
     let size = packed.panel_elements() / packed.groups * method.products();
     for (filters, target) in groups.zip(target.chunks_exact_mut(size)) {
-        pack_winograd_group(filters, &transform, packed, target);
+        pack_winograd_group(filters, &mut transform, packed, target);
     }
     balance(packed, packed.reduction, 1, target);
 }
 
 fn pack_winograd_group<const TAPS: usize>(
     filters: &[[[f32; TAPS]; TAPS]],
-    transform: &FilterTransform<TAPS>,
+    transform: &mut FilterTransform<TAPS>,
     packed: &PackedFilter,
     target: &mut [f32],
 ) {

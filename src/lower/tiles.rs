@@ -246,7 +246,10 @@ pub struct WinogradPlan {
 /// of 1 MB.
 const TRANSFORMED_ELEMENTS: usize = 120 * 1024;
 
-/// The same where weights are read again for each grid point, which then are as large as is sensible.
+/// Elements of transformed input alone that a grid point keeps where filters are transformed in registers.
+const TRANSFORMED_INPUT_ELEMENTS: usize = 160 * 1024;
+
+/// Elements of transformed input and output where weights are read again for each grid point, which then are as large as is sensible.
 const MOST_TRANSFORMED_ELEMENTS: usize = 320 * 1024;
 
 /// Cycles to transform one vector of channels, forth or back, for each product of a tile.
@@ -360,7 +363,7 @@ pub fn winograd_plan_in_registers(
     let [tile_rows, columns] =
         [product.rows.div_ceil(method.rows.outputs()), product.columns.div_ceil(method.columns.outputs())];
     let per_row = columns * method.products() * channels;
-    let rows = even_blocks(tile_rows, rows_of(MOST_TRANSFORMED_ELEMENTS / 2, per_row, tile_rows));
+    let rows = even_blocks(tile_rows, rows_of(TRANSFORMED_INPUT_ELEMENTS, per_row, tile_rows));
     let tiles = rows * columns;
     let tile = |columns: usize| Tile { rows: 1, columns, vectors: 1 };
     let most = (FEWEST_TILES_IN_REGISTERS..=tiles)

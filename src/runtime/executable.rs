@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -271,12 +271,12 @@ impl Executable {
     /// Finishes now what the runs after the first do by and by: puts memory on large pages. To be called before runs are
     /// measured.
     pub fn settle(&mut self) {
-        self.settle_within(Duration::MAX);
+        self.settle_until(None);
     }
 
-    fn settle_within(&mut self, time: Duration) {
+    fn settle_until(&mut self, until: Option<Instant>) {
         let mut memory = [&mut self.weights, &mut self.arena].into_iter().chain(&mut self.scratch);
-        let is_settled = memory.all(|memory| memory.move_to_large_pages(time));
+        let is_settled = memory.all(|memory| memory.move_to_large_pages(until));
         self.state = if is_settled { State::Settled } else { State::Settling };
     }
 
@@ -340,8 +340,8 @@ impl Executable {
         self.execute_steps(0..self.launches.len(), inputs, outputs, clock)?;
         match self.state {
             State::New => self.state = State::Settling,
-            // So that no run takes more than about twice its time, and few do.
-            State::Settling => self.settle_within(start.elapsed()),
+            // So that no run takes much more than twice its time, and few do.
+            State::Settling => self.settle_until(Some(Instant::now() + start.elapsed())),
             State::Settled => {}
         }
         Ok(())

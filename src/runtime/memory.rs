@@ -1,7 +1,7 @@
 //! Page-aligned memory for activations and weights.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use memmap2::MmapMut;
 
@@ -49,26 +49,30 @@ impl Memory {
         Ok(memory)
     }
 
-    /// Moves elements to large pages where the system can, one page at least, then more while `time` lasts. Returns
-    /// whether all have moved that can.
-    pub fn move_to_large_pages(&mut self, time: Duration) -> bool {
-        let start = Instant::now();
-        let mut is_first = true;
+    /// Moves elements to large pages where the system can, page by page, until then at most. Returns whether all have moved
+    /// that can.
+    pub fn move_to_large_pages(&mut self, until: Option<Instant>) -> bool {
         while let Some(page) = self.next_large_page() {
-            if !std::mem::take(&mut is_first) && start.elapsed() >= time {
+            if until.is_some_and(|until| Instant::now() >= until) {
                 return false;
             }
+            self.moved = page + LARGE_PAGE;
             #[cfg(target_os = "linux")]
             if let Some(map) = &mut self.map {
-                /// As Linux defines it since version 6.1; earlier ones refuse it.
+                /// As Linux defines it since version 6.1.
                 const MADV_COLLAPSE: libc::c_int = 25;
-                // A hint: on ordinary pages everything still works.
                 // SAFETY: the range lies in the map, and moving it to other pages leaves addresses and contents as
                 // they are.
-                let _ =
-                    unsafe { libc::madvise(map.as_mut_ptr().add(page).cast(), LARGE_PAGE, MADV_COLLAPSE) };
+                let refused =
+                    unsafe { libc::madvise(map.as_mut_ptr().add(page).cast(), LARGE_PAGE, MADV_COLLAPSE) }
+                        != 0;
+                // A hint: on ordinary pages everything still works.
+                if refused && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
+                    // An older system, which may move them by and by.
+                    let _ = map.advise(memmap2::Advice::HugePage);
+                    self.moved = map.len();
+                }
             }
-            self.moved = page + LARGE_PAGE;
         }
         true
     }
@@ -111,19 +115,16 @@ mod tests {
         const ELEMENTS: usize = (5 * LARGE_PAGE + LARGE_PAGE / 2) / size_of::<f32>();
         let mut memory = Memory::zeroed(ELEMENTS).unwrap();
         memory.as_mut_slice().iter_mut().enumerate().for_each(|(at, value)| *value = at as f32);
-        let mut calls = 1;
-        while !memory.move_to_large_pages(Duration::ZERO) {
-            calls += 1;
-        }
-        assert!((4..=6).contains(&calls), "{calls} calls for five pages");
-        assert!(memory.move_to_large_pages(Duration::MAX));
+        assert!(!memory.move_to_large_pages(Some(Instant::now())), "there was no time");
+        assert!(memory.move_to_large_pages(None));
+        assert!(memory.move_to_large_pages(Some(Instant::now())), "nothing is left");
         assert!(memory.as_mut_slice().iter().enumerate().all(|(at, value)| *value == at as f32));
     }
 
     #[test]
     fn no_memory_is_no_trouble() {
         let mut memory = Memory::zeroed(0).unwrap();
-        assert!(memory.move_to_large_pages(Duration::MAX));
+        assert!(memory.move_to_large_pages(None));
         assert!(memory.as_mut_slice().is_empty());
         assert!(Memory::zeroed(usize::MAX).is_err());
     }

@@ -108,7 +108,9 @@ pub struct CompileTimings {
     pub passes: f64,
     pub lower: f64,
     pub codegen: f64,
+    /// Reading a file while arrays are packed, one thread at a time.
     pub read_weights: f64,
+    /// What else binding weights took.
     pub pack_weights: f64,
 }
 

@@ -121,6 +121,14 @@ impl WeightFile {
         if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
             return WeightFile::open_index(path);
         }
+        let is_elsewhere = std::fs::metadata(path).is_ok_and(|data| !data.is_file() && !data.is_dir());
+        if is_elsewhere {
+            // A pipe would be waited for.
+            return Err(Error::file(
+                path,
+                "arrays are read from their places, so weights must be in a regular file",
+            ));
+        }
         let mut file = crate::io::open(path)?;
         let mut start = [0; 4];
         let begins = match file.read_exact(&mut start) {
@@ -233,7 +241,10 @@ impl WeightFile {
         if !self.has_parts(key) {
             return Err(self.problem(key, "cannot be read in parts"));
         }
-        self.read_span(key, Some(elements))
+        let first = elements.start;
+        let values = self.read_span(key, Some(elements))?;
+        self.check_finite(key, first, &values)?;
+        Ok(values)
     }
 
     /// Reads one array as `f32`.
@@ -244,15 +255,23 @@ impl WeightFile {
     pub fn read(&mut self, key: &str) -> Result<Tensor, Error> {
         let values = self.read_span(key, None)?;
         let entry = &self.arrays[key];
-        if entry.is_row_major() {
-            return Ok(Tensor::new(entry.shape.clone(), values));
-        }
-        let at =
-            |index: &[usize]| index.iter().zip(&entry.strides).map(|(index, stride)| index * stride).sum();
-        Ok(Tensor::from_fn(entry.shape.clone(), |index| {
-            let at: usize = at(index);
-            values[at]
-        }))
+        let array = if entry.is_row_major() {
+            Tensor::new(entry.shape.clone(), values)
+        } else {
+            let at = |index: &[usize]| -> usize {
+                index.iter().zip(&entry.strides).map(|(index, stride)| index * stride).sum()
+            };
+            Tensor::from_fn(entry.shape.clone(), |index| values[at(index)])
+        };
+        self.check_finite(key, 0, array.data())?;
+        Ok(array)
+    }
+
+    /// Checks some elements of an array, from one on.
+    fn check_finite(&self, key: &str, first: usize, values: &[f32]) -> Result<(), Error> {
+        let Some((at, value)) = first_not_finite(values) else { return Ok(()) };
+        let at = first + at;
+        Err(self.problem(key, &format!("holds {value} at element {at}, which is not a finite f32")))
     }
 
     fn problem(&self, key: &str, problem: &str) -> Error {
@@ -275,13 +294,13 @@ impl WeightFile {
         }
         let count = end - first;
         let start = entry.start + (first * size) as u64;
-        let values = match &mut self.sources[entry.source] {
+        match &mut self.sources[entry.source] {
             Source::Plain(path, file) => {
                 let read = file.seek(SeekFrom::Start(start)).and_then(|_| match entry.element {
                     Element::F32 => floats(file, count),
                     _ => values(file, count, size, decode),
                 });
-                read.map_err(Error::read(path))?
+                read.map_err(Error::read(path))
             }
             Source::Zip(path, archive) => {
                 let damaged = |error: &dyn std::fmt::Display| {
@@ -292,14 +311,7 @@ impl WeightFile {
                     .and_then(|_| values(&mut file, count, size, decode))
                     // To the end, where the archive's checksum is compared.
                     .and_then(|values| io::copy(&mut file, &mut io::sink()).map(|_| values));
-                read.map_err(|error| damaged(&error))?
-            }
-        };
-        match first_not_finite(&values) {
-            None => Ok(values),
-            Some((at, value)) => {
-                let at = first + at;
-                Err(self.problem(key, &format!("holds {value} at element {at}, which is not a finite f32")))
+                read.map_err(|error| damaged(&error))
             }
         }
     }

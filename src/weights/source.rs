@@ -73,6 +73,9 @@ impl WeightSource {
     ///
     /// # Errors
     /// As [`WeightFile::read`].
+    ///
+    /// # Panics
+    /// If it has none.
     pub fn part(&mut self, key: &str, elements: Range<usize>) -> Result<Vec<f32>, Error> {
         match self {
             WeightSource::Memory(_) => unreachable!("arrays in memory are taken whole"),
@@ -87,7 +90,7 @@ impl WeightSource {
         }
     }
 
-    /// All arrays that a model asks for and that are there, kept in memory from now on.
+    /// All arrays that a model asks for and that are there in its shapes, kept in memory from now on.
     ///
     /// # Errors
     /// As [`WeightFile::read`].

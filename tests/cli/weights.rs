@@ -34,6 +34,16 @@ fn every_format_is_read_and_gives_the_same_answer() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_refused_rather_than_waited_for() {
+    let workspace = Workspace::new();
+    workspace.write("tiny.kiln", MODEL);
+    let made = std::process::Command::new("mkfifo").arg(workspace.path("pipe")).status();
+    assert!(made.expect("mkfifo is there").success());
+    workspace.kiln("run tiny.kiln --weights pipe").blames(&["pipe", "regular file"]);
+}
+
 #[test]
 fn checkpoints_are_listed_like_any_weight_file() {
     let workspace = Workspace::new();

@@ -72,6 +72,8 @@ impl Method {
 pub struct FilterTransform<const TAPS: usize> {
     rows: Vec<[f64; TAPS]>,
     columns: Vec<[f64; TAPS]>,
+    /// A row of products' factors while they are computed.
+    row: [Vec<f64>; TAPS],
 }
 
 impl<const TAPS: usize> FilterTransform<TAPS> {
@@ -81,26 +83,27 @@ impl<const TAPS: usize> FilterTransform<TAPS> {
         let rows = |transform: Transform| -> Vec<[f64; TAPS]> {
             transform.filter().iter().map(|row| (*row).try_into().expect("as many taps")).collect()
         };
-        FilterTransform { rows: rows(method.rows), columns: rows(method.columns) }
+        let row = std::array::from_fn(|_| Vec::new());
+        FilterTransform { rows: rows(method.rows), columns: rows(method.columns), row }
     }
 
     /// Transforms several filters at once, in `f64`: `taps` holds an array of all filters for each of their elements.
     /// `each` is called with the index and the values of each of [`Method::products`]; `values` is overwritten.
     pub fn apply(
-        &self,
+        &mut self,
         taps: &[[Vec<f64>; TAPS]; TAPS],
         values: &mut [f32],
         mut each: impl FnMut(usize, &[f32]),
     ) {
         let filters = taps[0][0].len();
         let values = &mut values[..filters];
-        let mut rows: [Vec<f64>; TAPS] = std::array::from_fn(|_| vec![0.0; filters]);
+        self.row.iter_mut().for_each(|lanes| lanes.resize(filters, 0.0));
         for (row, factors) in self.rows.iter().enumerate() {
-            for (x, target) in rows.iter_mut().enumerate() {
+            for (x, target) in self.row.iter_mut().enumerate() {
                 let column: [&[f64]; TAPS] = std::array::from_fn(|y| &taps[y][x][..filters]);
                 target.iter_mut().enumerate().for_each(|(at, value)| *value = dot(factors, &column, at));
             }
-            let rows: [&[f64]; TAPS] = std::array::from_fn(|x| &rows[x][..filters]);
+            let rows: [&[f64]; TAPS] = std::array::from_fn(|x| &self.row[x][..filters]);
             for (column, factors) in self.columns.iter().enumerate() {
                 values.iter_mut().enumerate().for_each(|(at, value)| *value = dot(factors, &rows, at) as f32);
                 each(row * self.columns.len() + column, values);
