@@ -214,7 +214,9 @@ fn weights_beyond_f16_are_refused_by_name() {
 fn weights_read_while_they_are_packed_are_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.safetensors");
-    for (name, defines) in common::models::REDUCED {
+    // With groups, depthwise, strided and five-by-five filters, folded and not.
+    let names = ["age_net", "bn_inception", "digits", "mobilenet_v2"];
+    for (name, defines) in common::models::REDUCED.iter().filter(|(name, _)| names.contains(name)) {
         let graph = common::models::graph(name, defines);
         let weights = weights::random(&graph, 1);
         weights::save(&weights, &path).unwrap();
