@@ -66,11 +66,10 @@ impl Memory {
                 let refused =
                     unsafe { libc::madvise(map.as_mut_ptr().add(page).cast(), LARGE_PAGE, MADV_COLLAPSE) }
                         != 0;
-                // A hint: on ordinary pages everything still works.
-                if refused && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
-                    // An older system, which may move them by and by.
+                if refused {
+                    // An older system, or nothing has been written there yet: they may come by and by, or when it is. A
+                    // hint: on ordinary pages everything still works.
                     let _ = map.advise(memmap2::Advice::HugePage);
-                    self.moved = map.len();
                 }
             }
         }
