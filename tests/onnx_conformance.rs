@@ -137,8 +137,10 @@ fn answers(imported: &Imported, inputs: &[Tensor]) -> Result<Vec<Answer>, String
         let way = format!("compiled for {set} with{} fusion", if fuse { "" } else { "out" });
         let options = Options { fuse, isa: Isa::Exactly(set), threads: 1, ..Options::default() };
         let compiled = compile(graph, &options);
-        let mut executable =
-            compiled.and_then(|compiled| compiled.bind(weights)).map_err(|e| format!("{way}: {e}"))?;
+        let mut executable = compiled
+            .map_err(kiln::Error::from)
+            .and_then(|compiled| compiled.bind(weights))
+            .map_err(|e| format!("{way}: {e}"))?;
         let outputs = executable.run(inputs).map_err(|error| format!("{way}: {error}"))?;
         answers.push(Answer { way, outputs });
     }
