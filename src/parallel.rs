@@ -16,11 +16,10 @@ fn cores() -> usize {
 /// If `length` is 0, or `work` panics.
 pub fn for_each_chunk<T: Send>(data: &mut [T], length: usize, work: impl Fn(usize, &mut [T]) + Sync) {
     let chunks = data.len().div_ceil(length);
-    if chunks <= 1 {
-        if chunks == 1 {
-            work(0, data);
-        }
-        return;
+    match chunks {
+        0 => return,
+        1 => return work(0, data),
+        _ => {}
     }
     let threads = cores().min(chunks);
     let queue = Mutex::new(data.chunks_mut(length).enumerate());

@@ -15,8 +15,10 @@ pub(super) trait Ends {
     /// Asks for what the ends of elements read and write, before their sums are computed.
     fn bring_nearer(&self, _k: &mut Builder, _at: &Elements) {}
 
-    /// What the sums of each pixel's elements start from, in all lanes.
-    fn start(&self, k: &mut Builder, at: &Elements) -> Vec<Reg>;
+    /// What the sums of each pixel's elements start from, in all lanes: zero, unless ends say otherwise.
+    fn start(&self, k: &mut Builder, at: &Elements) -> Vec<Reg> {
+        at.pixels.iter().map(|_| k.constant(0.0)).collect()
+    }
 
     /// Takes the sums of each pixel's elements; called after [`Ends::start`] of every vector of the tile.
     fn finish(&self, k: &mut Builder, at: &Elements, sums: Vec<Reg>);

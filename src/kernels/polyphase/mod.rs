@@ -293,10 +293,6 @@ struct Sums<'a> {
 }
 
 impl Ends for Sums<'_> {
-    fn start(&self, k: &mut Builder, at: &Elements) -> Vec<Reg> {
-        at.pixels.iter().map(|_| k.constant(0.0)).collect()
-    }
-
     fn finish(&self, k: &mut Builder, at: &Elements, sums: Vec<Reg>) {
         let channel = sum(&at.channel, &self.first_channel.times(-1i64));
         for ([row, column], value) in at.pixels.iter().zip(sums) {

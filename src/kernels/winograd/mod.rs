@@ -296,10 +296,6 @@ struct Partial<'a> {
 }
 
 impl Ends for Partial<'_> {
-    fn start(&self, k: &mut Builder, at: &Elements) -> Vec<Reg> {
-        at.pixels.iter().map(|_| k.constant(0.0)).collect()
-    }
-
     fn finish(&self, k: &mut Builder, at: &Elements, sums: Vec<Reg>) {
         let (block, base) = self.block;
         for ([_, tile], value) in at.pixels.iter().zip(sums) {
