@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use common::problem::Problem;
 use common::random_graph::{graphs, seed};
-use kiln::codegen::target::InstructionSet;
+use kiln::codegen::target::{Core, Cpu, InstructionSet};
 use kiln::graph::Graph;
 use kiln::interpreter;
 use kiln::kernels::KernelSpec;
 use kiln::kernels::packed::WeightType;
 use kiln::kernels::polyphase::PolyphaseKernel;
 use kiln::kernels::winograd::{Filters, WinogradKernel};
-use kiln::lower::lower;
+use kiln::lower::{LowerOptions, lower};
 use kiln::ops::{Binary, BinaryFunction, Init, Input, Op, Parameter};
 use kiln::runtime::{CompileOptions, Isa, compile};
 use kiln::tensor::Tensor;
@@ -28,14 +28,18 @@ const TOLERANCE: f64 = 1e-5;
 /// The same where a convolution may be computed by Winograd's method or minimal filtering, whose transforms cancel digits.
 const WINOGRAD_TOLERANCE: f64 = 5e-5;
 
-/// Every way of compiling for this machine.
+/// Every way of compiling that this machine can run, for each kind of core where methods with fewer multiplications depend
+/// on it.
 fn options() -> impl Iterator<Item = CompileOptions> {
-    let sets = InstructionSet::ALL.into_iter().filter(|set| set.is_available());
-    sets.flat_map(|set| {
-        [(false, false), (true, false), (true, true)].map(|(fuse, winograd)| CompileOptions {
+    let targets = common::targets::all().filter(|target| target.isa.is_available());
+    targets.flat_map(|Cpu { isa, core }| {
+        let ways = [(false, false), (true, false), (true, true)].into_iter();
+        let ways = ways.filter(move |&(_, winograd)| winograd || core == Core::Generic);
+        ways.map(move |(fuse, winograd)| CompileOptions {
             fuse,
             winograd,
-            isa: Isa::Exactly(set),
+            isa: Isa::Exactly(isa),
+            core,
             ..CompileOptions::default()
         })
     })
@@ -106,9 +110,9 @@ fn the_corpus_holds_the_shipped_models() {
 }
 
 /// The kernels of one family that the corpus is lowered to.
-fn corpus_kernels<K>(target: InstructionSet, family: impl Fn(KernelSpec) -> Option<K>) -> Vec<K> {
+fn corpus_kernels<K>(target: Cpu, family: impl Fn(KernelSpec) -> Option<K>) -> Vec<K> {
     let options = CompileOptions::default();
-    let options = options.lowering(target);
+    let options = LowerOptions { target, ..options.lowering(target.isa) };
     let plans = corpus().into_iter().map(|problem| lower(&problem.graph(), options));
     plans.flat_map(|plan| plan.expect("the corpus can be lowered").kernels).filter_map(family).collect()
 }
@@ -116,44 +120,49 @@ fn corpus_kernels<K>(target: InstructionSet, family: impl Fn(KernelSpec) -> Opti
 /// Without this, a method that the model of the core no longer chooses would go untested unnoticed.
 #[test]
 fn the_corpus_needs_each_of_winograds_methods_and_groups() {
-    for target in InstructionSet::ALL {
+    for target in common::targets::all() {
         let kernels = corpus_kernels(target, |kernel| match kernel {
             KernelSpec::Winograd(kernel) => Some(kernel),
             _ => None,
         });
-        assert!(kernels.iter().any(|kernel| kernel.groups > 1 && kernel.y.dims[0] > 1), "{target}");
+        assert!(kernels.iter().any(|kernel| kernel.groups > 1 && kernel.y.dims[0] > 1), "{target:?}");
         let in_registers = |kernel: &&WinogradKernel| matches!(kernel.filters, Filters::InRegisters { .. });
         let in_registers: Vec<_> = kernels.iter().filter(in_registers).collect();
         // AVX-512 alone has registers enough.
-        assert_eq!(!in_registers.is_empty(), target == InstructionSet::Avx512, "{target}");
-        assert_eq!(in_registers.iter().any(|kernel| kernel.groups > 1), target == InstructionSet::Avx512);
+        let has_registers = target.isa == InstructionSet::Avx512;
+        assert_eq!(!in_registers.is_empty(), has_registers, "{target:?}");
+        assert_eq!(in_registers.iter().any(|kernel| kernel.groups > 1), has_registers, "{target:?}");
         let mut methods: Vec<_> =
             kernels.iter().map(|kernel| (kernel.method.kernel(), kernel.method.tile())).collect();
         methods.sort();
         methods.dedup();
         let (three, five) = ([3, 3], [5, 5]);
-        assert_eq!(methods, [(three, [2, 2]), (three, [4, 2]), (three, [4, 4]), (five, [2, 2])], "{target}");
+        assert_eq!(
+            methods,
+            [(three, [2, 2]), (three, [4, 2]), (three, [4, 4]), (five, [2, 2])],
+            "{target:?}"
+        );
     }
 }
 
 /// The same for minimal filtering along rows: by each instruction set, of several strides, planes, groups and images.
 #[test]
 fn the_corpus_needs_minimal_filtering() {
-    for target in InstructionSet::ALL {
+    for target in common::targets::all() {
         let kernels = corpus_kernels(target, |kernel| match kernel {
             KernelSpec::Polyphase(kernel) => Some(kernel),
             _ => None,
         });
-        assert!(kernels.iter().any(|kernel| kernel.groups > 1 && kernel.y.dims[0] > 1), "{target}");
-        assert!(kernels.iter().any(|kernel| kernel.x.strides[3] == 1), "{target}");
+        assert!(kernels.iter().any(|kernel| kernel.groups > 1 && kernel.y.dims[0] > 1), "{target:?}");
+        assert!(kernels.iter().any(|kernel| kernel.x.strides[3] == 1), "{target:?}");
         let rest = |kernel: &PolyphaseKernel| kernel.y.dims[2] % kernel.filtering.outputs;
-        assert!(kernels.iter().any(|kernel| rest(kernel) > 0), "{target}");
+        assert!(kernels.iter().any(|kernel| rest(kernel) > 0), "{target:?}");
         let mut filters: Vec<_> =
             kernels.iter().map(|kernel| (kernel.filtering.taps, kernel.filtering.stride)).collect();
         filters.sort();
         filters.dedup();
         for filter in [(3, 2), (5, 2), (7, 2), (7, 4), (8, 3), (9, 2), (11, 4)] {
-            assert!(filters.contains(&filter), "{filter:?} is not among {filters:?} for {target}");
+            assert!(filters.contains(&filter), "{filter:?} is not among {filters:?} for {target:?}");
         }
     }
 }

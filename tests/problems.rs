@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use common::models::{REDUCED, SHIPPED, graph};
 use common::random_graph::graphs;
-use kiln::codegen::target::InstructionSet;
+use common::targets;
+use kiln::codegen::target::Cpu;
 use kiln::graph::Graph;
 use kiln::kernels::packed::WeightType;
 use kiln::kernels::{Family, KernelSpec};
@@ -16,14 +17,13 @@ use kiln::trial::Trial;
 use proptest::prelude::*;
 
 /// The kernels of a graph, by name.
-fn kernels(graph: &Graph, target: InstructionSet, fuse: bool) -> BTreeMap<String, KernelSpec> {
+fn kernels(graph: &Graph, target: Cpu, fuse: bool) -> BTreeMap<String, KernelSpec> {
     let options = passes::Options { fuse, ..passes::Options::default() };
     let (graph, _) = passes::run(graph.clone(), &options).expect("the passes run");
     let mut kernels = BTreeMap::new();
     for (winograd, weight_type) in [(true, WeightType::F16), (false, WeightType::F32)] {
         let tuning = &Tuning::default();
-        let crossed = winograd;
-        let options = LowerOptions { target, winograd, crossed, weight_type, threads: 2, tuning };
+        let options = LowerOptions { target, winograd, weight_type, threads: 2, tuning };
         let plan = lower::lower(&graph, options).expect("the graph is lowered");
         // What runs inside models only.
         let alone = |spec: &KernelSpec| {
@@ -35,7 +35,7 @@ fn kernels(graph: &Graph, target: InstructionSet, fuse: bool) -> BTreeMap<String
 }
 
 /// Each name gives back a kernel of the same name and code.
-fn check_names(graph: &Graph, target: InstructionSet) {
+fn check_names(graph: &Graph, target: Cpu) {
     for fuse in [true, false] {
         for (name, spec) in kernels(graph, target, fuse) {
             let parsed = KernelSpec::parse(&name).unwrap_or_else(|error| panic!("{error}"));
@@ -49,7 +49,7 @@ fn check_names(graph: &Graph, target: InstructionSet) {
 #[test]
 fn names_of_the_shipped_models_kernels_determine_them() {
     for (name, defines) in SHIPPED.iter().chain(REDUCED) {
-        for target in InstructionSet::ALL {
+        for target in targets::all() {
             check_names(&graph(name, defines), target);
         }
     }
@@ -64,11 +64,11 @@ fn kernels_run_alone_compute_their_layers() {
 }
 
 fn check_alone(graph: &Graph, fuse: bool) {
-    for target in InstructionSet::ALL.into_iter().filter(|target| target.is_available()) {
+    for target in targets::all().filter(|target| target.isa.is_available()) {
         for (name, spec) in kernels(graph, target, fuse) {
-            let mut trial = Trial::new(&spec, target, 2).unwrap_or_else(|error| panic!("{error}"));
+            let mut trial = Trial::new(&spec, target.isa, 2).unwrap_or_else(|error| panic!("{error}"));
             let error = trial.error().unwrap_or_else(|error| panic!("{error}"));
-            assert!(error <= 1e-4, "{name} for {target}: {error:e}");
+            assert!(error <= 1e-4, "{name} for {target:?}: {error:e}");
         }
     }
 }
@@ -78,7 +78,7 @@ proptest! {
 
     #[test]
     fn names_of_random_graphs_kernels_determine_them(graph in graphs()) {
-        for target in InstructionSet::ALL {
+        for target in targets::all() {
             check_names(&graph, target);
         }
     }

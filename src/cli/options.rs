@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 
 use super::failure::Failure;
 use super::progress::spinner;
-use crate::codegen::target::InstructionSet;
+use crate::codegen::target::{Core, InstructionSet};
 use crate::graph::Graph;
 use crate::kernels::gpu::gemm::Precision;
 use crate::kernels::packed::WeightType;
@@ -394,6 +394,7 @@ impl CompileArgs {
             disabled: self.disable.clone(),
             stop_after: self.stop_after,
             isa: self.isa.isa(),
+            core: Core::detect(),
             winograd: !self.no_winograd,
             weight_type: match self.weights_dtype {
                 WeightTypeArg::F32 => WeightType::F32,

@@ -99,14 +99,14 @@ fn words(choice: &Choice) -> String {
     };
     let crossed = |arithmetic: &Arithmetic| match arithmetic {
         Arithmetic::Straight => "",
-        Arithmetic::Crossed => " crossed",
+        Arithmetic::Crossed(_) => " crossed",
     };
     match choice {
         Choice::Direct { tile, arithmetic, blocking, order: o } => format!(
             "{} {}x{}x{}, blocks {}x{}{}",
             match arithmetic {
                 Arithmetic::Straight => "direct",
-                Arithmetic::Crossed => "crossed",
+                Arithmetic::Crossed(_) => "crossed",
             },
             tile.rows,
             tile.columns,

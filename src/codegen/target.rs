@@ -80,13 +80,6 @@ impl InstructionSet {
         }
     }
 
-    /// Whether this CPU adds vectors on other units than it multiplies them on, and can keep both busy: up to two additions
-    /// then cost nothing beside three multiply-adds. So do the cores of AMD's family 25 that have AVX-512 (Zen 4). AVX2 has
-    /// neither the registers for it nor operands that are broadcast from memory.
-    pub fn adds_beside_multiplying(self) -> bool {
-        self == InstructionSet::Avx512 && self.is_available() && is_family_25()
-    }
-
     /// The widest that this CPU can run.
     pub fn detect() -> Self {
         let available = InstructionSet::ALL.into_iter().filter(|isa| isa.is_available());
@@ -94,21 +87,84 @@ impl InstructionSet {
     }
 }
 
+/// The kinds of cores that kernels are cut up for: how many vectors they multiply and add at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Core {
+    /// Two multiply-adds of a vector each cycle, additions on the same units.
+    Generic,
+    /// AMD's Zen 4, and Zen 5 where its units have half the width: a multiply-add of a 512-bit vector each cycle, two of
+    /// narrower ones; as many additions, on other units.
+    Zen4,
+    /// AMD's Zen 5: two multiply-adds of a 512-bit vector each cycle, and two additions on other units.
+    Zen5,
+}
+
+impl Core {
+    pub const ALL: [Core; 3] = [Core::Generic, Core::Zen4, Core::Zen5];
+
+    /// That of this CPU.
+    pub fn detect() -> Self {
+        match amd_family_and_model() {
+            Some((25, _)) => Core::Zen4,
+            // Laptops' processors: Strix Point and Krackan Point.
+            Some((26, 0x20..=0x2f | 0x60..=0x6f)) => Core::Zen4,
+            Some((26, _)) => Core::Zen5,
+            _ => Core::Generic,
+        }
+    }
+}
+
+/// The family and model of an AMD processor.
 #[cfg(target_arch = "x86_64")]
-fn is_family_25() -> bool {
+fn amd_family_and_model() -> Option<(u32, u32)> {
     use std::arch::x86_64::__cpuid;
     let vendor = __cpuid(0);
     if [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() != b"AuthenticAMD" {
-        return false;
+        return None;
     }
     let signature = __cpuid(1).eax;
-    let (base, extended) = (signature >> 8 & 0xf, signature >> 20 & 0xff);
-    base + extended == 25
+    let family = (signature >> 8 & 0xf) + (signature >> 20 & 0xff);
+    let model = (signature >> 4 & 0xf) | (signature >> 12 & 0xf0);
+    Some((family, model))
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn is_family_25() -> bool {
-    false
+fn amd_family_and_model() -> Option<(u32, u32)> {
+    None
+}
+
+/// What kernels are chosen for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cpu {
+    pub isa: InstructionSet,
+    pub core: Core,
+}
+
+impl Cpu {
+    /// Elements of `f32` per vector register.
+    pub fn lanes(self) -> usize {
+        self.isa.lanes()
+    }
+
+    /// Vector registers.
+    pub fn registers(self) -> usize {
+        self.isa.registers()
+    }
+
+    /// How many registers a tile can keep sums in.
+    pub fn accumulators(self) -> usize {
+        self.isa.accumulators()
+    }
+
+    /// Whether it multiplies two 512-bit vectors each cycle.
+    pub fn is_wide(self) -> bool {
+        self.isa == InstructionSet::Avx512 && self.core != Core::Zen4
+    }
+
+    /// Vectors that are multiplied or loaded each cycle.
+    pub fn vectors_per_cycle(self) -> f64 {
+        if self.isa == InstructionSet::Avx512 && self.core == Core::Zen4 { 1.0 } else { 2.0 }
+    }
 }
 
 impl fmt::Display for InstructionSet {

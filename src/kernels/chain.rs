@@ -2,7 +2,7 @@
 
 use super::Family;
 use super::conv::{border_after, geometry};
-use super::crossed::{self, Arithmetic, Operand, Terms};
+use super::crossed::{self, Arithmetic, Balance, Operand, Terms};
 use super::depthwise::{ChannelFilter, Stored};
 use super::ends::Layer;
 use super::epilogue::FusedEpilogue;
@@ -135,7 +135,7 @@ impl Family for ChainKernel {
             let stored = Stored { image: zero(), origin: [zero(), zero()] };
             depthwise.region(k, &image.into(), &stored, &origin, [rows, width]);
             if let Some(operand) = &operand {
-                let balance = crossed::balance(&filter, &weights, &zero());
+                let balance = Balance::of(&filter, &weights, &zero());
                 operand.scale(k, &balance, [rows, width]);
             }
             uneven(k, channel_block, outputs, self.channels, |k, channels| {

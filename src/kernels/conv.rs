@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Family;
-use super::crossed::{self, Arithmetic, Operand, Terms};
+use super::crossed::{self, Arithmetic, Balance, Operand, Terms};
 use super::ends::Layer;
 use super::epilogue::FusedEpilogue;
 use super::packed::{PackedFilter, WeightType};
@@ -129,7 +129,7 @@ impl Family for ConvKernel {
     }
 
     fn build(&self, lanes: usize) -> Kernel {
-        debug_assert!(self.arithmetic == Arithmetic::Straight || self.may_cross());
+        debug_assert!(!self.arithmetic.is_crossed() || self.may_cross());
         let mut k = Builder::new(self.name(), lanes);
         let filter = self.packed_filter(lanes);
         let x = k.buffer("x", Access::Read, self.x.end() + border_after(&self.x, &self.window));
@@ -184,7 +184,7 @@ impl Family for ConvKernel {
                         [image.clone(), Affine::default(), first_input[0].clone(), first_input[1].clone()];
                     let Window { stride, .. } = self.window;
                     let strides = [stride[0] * row, stride[1] * column];
-                    let balance = crossed::balance(&filter, &weights, &group);
+                    let balance = Balance::of(&filter, &weights, &group);
                     operand.take(k, &self.x.at(&x, &at), strides, &balance, size(pixels));
                 }
                 uneven(k, channel_block, filter.outputs, self.blocking.channels, |k, channels| {

@@ -11,7 +11,7 @@ impl KernelSpec {
         match self {
             KernelSpec::BatchNorm(_) => "batch norm",
             KernelSpec::Chain(_) => "depthwise+pointwise",
-            KernelSpec::Conv(kernel) if kernel.arithmetic == Arithmetic::Crossed => "crossed",
+            KernelSpec::Conv(kernel) if kernel.arithmetic.is_crossed() => "crossed",
             KernelSpec::Conv(_) => "direct",
             KernelSpec::Depthwise(_) => "depthwise",
             KernelSpec::Elementwise(kernel) if kernel.function == ElementFunction::Copy => "copy",
@@ -62,7 +62,7 @@ impl KernelSpec {
     }
 
     /// Multiply-adds that the algorithm cannot do without: those of the products, for Winograd's method and minimal
-    /// filtering; three of four, for crossed products.
+    /// filtering; what is left of them, for crossed products.
     pub fn essential_multiply_adds(&self) -> u64 {
         match self {
             KernelSpec::Conv(kernel) => {
@@ -87,10 +87,5 @@ impl KernelSpec {
 /// The multiply-adds of a 1×1 convolution, and what may come before it, but for those that crossing its products spares.
 fn spared(multiply_adds: u64, arithmetic: Arithmetic, x: &View, y: &View) -> u64 {
     let channels = x.dims[1];
-    match arithmetic {
-        Arithmetic::Straight => multiply_adds,
-        Arithmetic::Crossed => {
-            multiply_adds - (y.elements() * (channels - arithmetic.multiply_adds(channels))) as u64
-        }
-    }
+    multiply_adds - (y.elements() * (channels - arithmetic.multiply_adds(channels))) as u64
 }

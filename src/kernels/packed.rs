@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::crossed::{Arithmetic, row_of};
+use super::crossed::Arithmetic;
 use super::view::CACHE_LINE;
 
 /// How weights are stored in memory. Arithmetic is `f32` in either case.
@@ -42,7 +42,7 @@ impl WeightType {
 /// The layout of packed weights: `[group][panel][kh][kw][c][panel_width]`, output channels innermost, the last
 /// panel of each group filled up with zeros. A bias is packed alike, as `f32`: `[group][panel][panel_width]`.
 ///
-/// For crossed products the rows of a tap's channels are in the order that [`row_of`] says, and input and output channels
+/// For crossed products the rows of a tap's channels are in the order that [`Arithmetic::row_of`] says, and input and output channels
 /// are scaled by powers of two such that the largest weight of each is about one. Two arrays follow the panels, packed as
 /// a bias: what the weights that are taken crosswise add to an output channel's sums, and what brings it back to scale.
 /// Then, for each group's reduction `[kh][kw][c]`, what an element of the input is multiplied with.
@@ -61,14 +61,6 @@ pub struct PackedFilter {
 }
 
 impl PackedFilter {
-    /// The row of a channel in the packed weights of one tap of so many channels.
-    pub fn row_of(&self, channel: usize, channels: usize) -> usize {
-        match self.arithmetic {
-            Arithmetic::Straight => channel,
-            Arithmetic::Crossed => row_of(channel, channels),
-        }
-    }
-
     pub fn panels(&self) -> usize {
         self.outputs.div_ceil(self.panel_width)
     }
@@ -93,13 +85,13 @@ impl PackedFilter {
         self.panel_elements()
             + match self.arithmetic {
                 Arithmetic::Straight => 0,
-                Arithmetic::Crossed => {
+                Arithmetic::Crossed(_) => {
                     2 * self.bias_elements() + (self.groups * self.reduction).next_multiple_of(CACHE_LINE)
                 }
             }
     }
 
     pub fn is_crossed(&self) -> bool {
-        self.arithmetic == Arithmetic::Crossed
+        self.arithmetic.is_crossed()
     }
 }

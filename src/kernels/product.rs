@@ -6,7 +6,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::crossed::quarter;
 use super::ends::{Elements, Ends};
 use super::packed::{PackedFilter, WeightType};
 use super::view::{CACHE_LINE, View};
@@ -160,18 +159,18 @@ struct Stretch {
     extent: usize,
 }
 
-/// The rounds in which the sums of a tile are computed, and what begins each.
-struct Rounds<'a> {
-    count: usize,
-    begin: &'a dyn Fn(&mut Builder, Index),
+/// The rounds in which what the end of a tile touches is brought nearer, and what begins each.
+pub(super) struct Rounds<'a> {
+    pub count: usize,
+    pub begin: &'a dyn Fn(&mut Builder, Index),
 }
 
 /// A run of channels of the reduction: where its input, its weights and what they bring nearer begin.
-struct Run {
-    x: Address,
-    weights: Address,
-    ahead: Ahead,
-    channels: usize,
+pub(super) struct Run {
+    pub x: Address,
+    pub weights: Address,
+    pub ahead: Ahead,
+    pub channels: usize,
 }
 
 /// One register tile's place.
@@ -313,16 +312,17 @@ impl Product<'_> {
         let step = |k: &mut Builder, x: &Address, weights: &Address| {
             self.multiply_add(k, x, weights, &displacements, accumulators);
         };
-        let is_crossed = self.filter.is_crossed();
+        let crossing = self.filter.arithmetic.crossing();
         // Crossed products know of each pixel by itself.
-        let joined = !is_crossed && channel_stride == 1 && pixel_stride == channels && dilation[1] == 1;
+        let joined =
+            crossing.is_none() && channel_stride == 1 && pixel_stride == channels && dilation[1] == 1;
         let (taps, run) = if joined { (1, kw * channels) } else { (kw, channels) };
         k.repeat(kh, |k, ky| {
             let x = x.along(ky, dilation[0] * row_stride);
             let weights = weights.along(ky, kw * channels * row);
             let ahead = ahead.along(ky, kw * channels);
             let unroll = unroll(k.lanes());
-            if taps * run <= MAX_UNROLLED && unroll > 1 && !is_crossed {
+            if taps * run <= MAX_UNROLLED && unroll > 1 && crossing.is_none() {
                 for at in 0..taps * run {
                     if at.is_multiple_of(unroll) {
                         ahead.plus(at).prefetch(k, unroll);
@@ -337,9 +337,9 @@ impl Product<'_> {
                 let x = x.along(kx, dilation[1] * pixel_stride);
                 let weights = weights.along(kx, run * row);
                 let ahead = ahead.along(kx, run);
-                if is_crossed {
+                if let Some(crossing) = crossing {
                     let run = Run { x, weights, ahead, channels: run };
-                    return self.cross(k, &run, &displacements, accumulators, rounds.as_ref());
+                    return self.cross(k, crossing, &run, &displacements, accumulators, rounds.as_ref());
                 }
                 k.repeat(run / unroll, |k, channel| {
                     let x = x.along(channel, unroll * channel_stride);
@@ -356,50 +356,23 @@ impl Product<'_> {
         });
     }
 
-    /// In how many rounds the sums of a tile are computed. Where products are crossed, what the tile's end reads and
-    /// writes is brought nearer round by round, so that it does not come all at once: as many as divide the reduction and
-    /// bring one pixel too many at most.
+    /// In how many rounds what a tile's end reads and writes is brought nearer, so that it does not come all at once. Where
+    /// products are crossed, there is one with each block of channels, or in one block as many as divide it and bring one
+    /// pixel too many at most.
     fn rounds(&self, place: &Place) -> usize {
-        let quarter = quarter(self.filter.reduction);
-        if !self.filter.is_crossed() || self.kernel != [1, 1] || place.rows > 1 || quarter == 0 {
+        let Some(crossing) = self.filter.arithmetic.crossing() else { return 1 };
+        if self.kernel != [1, 1] || place.rows > 1 {
             return 1;
         }
-        let suits = |rounds: &usize| {
-            quarter.is_multiple_of(*rounds) && rounds * place.columns.div_ceil(*rounds) <= place.columns + 1
-        };
-        (1..=place.columns).rev().find(suits).unwrap_or(1)
-    }
-
-    /// Accumulates over one run of channels, quarter beside quarter: of each four channels, two crosswise.
-    fn cross(
-        &self,
-        k: &mut Builder,
-        run: &Run,
-        displacements: &[usize],
-        accumulators: &[Vec<Reg>],
-        rounds: Option<&Rounds>,
-    ) {
-        let (row, stride) = (self.filter.row_elements(), self.x.0.strides[1]);
-        let quarter = quarter(run.channels);
-        let count = rounds.map_or(1, |rounds| rounds.count);
-        let steps = quarter / count;
-        k.repeat(count, |k, round| {
-            if let Some(rounds) = rounds {
-                (rounds.begin)(k, round);
-            }
-            k.repeat(steps, |k, step| {
-                let x = run.x.along(round, steps * stride).along(step, stride);
-                let weights = run.weights.along(round, steps * 4 * row).along(step, 4 * row);
-                run.ahead.along(round, steps * 4).along(step, 4).prefetch(k, 4);
-                let parts =
-                    [0, 1, 2, 3].map(|part| (x.plus(part * quarter * stride), weights.plus(part * row)));
-                cross_four(k, &parts, displacements, accumulators);
-            });
-        });
-        for channel in 4 * quarter..run.channels {
-            let (x, weights) = (run.x.plus(channel * stride), run.weights.plus(channel * row));
-            self.multiply_add(k, &x, &weights, displacements, accumulators);
+        let columns = place.columns;
+        let [many, last] = crossing.blocks(self.filter.reduction);
+        if many.count > 0 {
+            return columns.div_ceil(columns.div_ceil(many.count));
         }
+        let suits = |rounds: &usize| {
+            last.part.is_multiple_of(*rounds) && rounds * columns.div_ceil(*rounds) <= columns + 1
+        };
+        (1..=columns).rev().find(|rounds| last.part > 0 && suits(rounds)).unwrap_or(1)
     }
 
     /// What a tile brings nearer: its share of the panel that is wanted once all pixels have passed this one, or
@@ -443,7 +416,7 @@ impl Product<'_> {
     }
 
     /// One step of the reduction: one input element of each pixel times one row of the weights' panel.
-    fn multiply_add(
+    pub fn multiply_add(
         &self,
         k: &mut Builder,
         x: &Address,
@@ -466,40 +439,12 @@ impl Product<'_> {
     }
 }
 
-/// Accumulates four channels, each with its input and its row of weights: the first two crosswise.
-fn cross_four(
-    k: &mut Builder,
-    parts: &[(Address, Address); 4],
-    displacements: &[usize],
-    accumulators: &[Vec<Reg>],
-) {
-    let lanes = k.lanes();
-    let element =
-        |k: &mut Builder, part: usize, displacement: usize| k.broadcast(parts[part].0.plus(displacement));
-    let weight = |k: &mut Builder, part: usize, v: usize| k.load(parts[part].1.plus(v * lanes));
-    for v in 0..accumulators[0].len() {
-        let [first, second] = [0, 1].map(|part| weight(k, part, v));
-        for (&displacement, registers) in displacements.iter().zip(accumulators) {
-            let [x0, x1] = [0, 1].map(|part| element(k, part, displacement));
-            let (left, right) = (k.add(x0, second), k.add(x1, first));
-            k.accumulate(registers[v], left, right);
-        }
-        let [third, fourth] = [2, 3].map(|part| weight(k, part, v));
-        for (&displacement, registers) in displacements.iter().zip(accumulators) {
-            for (part, weight) in [(2, third), (3, fourth)] {
-                let x = element(k, part, displacement);
-                k.accumulate(registers[v], x, weight);
-            }
-        }
-    }
-}
-
 /// Rows of weights that are brought nearer at a time: what a core multiplies with while a line arrives from memory, and
 /// somewhat more than its own prefetcher looks ahead.
 const SOON: usize = 64;
 
 /// What is to be brought nearer while a tile is computed.
-struct Ahead {
+pub(super) struct Ahead {
     at: Address,
     /// Elements for each step of the reduction; none where nothing is to be brought.
     elements: usize,
@@ -507,19 +452,19 @@ struct Ahead {
 
 impl Ahead {
     /// Moved on by `steps` for each round of a loop.
-    fn along(&self, index: Index, steps: usize) -> Self {
+    pub fn along(&self, index: Index, steps: usize) -> Self {
         let at =
             if self.elements == 0 { self.at.clone() } else { self.at.along(index, steps * self.elements) };
         Ahead { at, elements: self.elements }
     }
 
     /// Moved on by `steps`.
-    fn plus(&self, steps: usize) -> Self {
+    pub fn plus(&self, steps: usize) -> Self {
         Ahead { at: self.at.plus(steps * self.elements), elements: self.elements }
     }
 
     /// Asks for the lines of `steps` steps.
-    fn prefetch(&self, k: &mut Builder, steps: usize) {
+    pub fn prefetch(&self, k: &mut Builder, steps: usize) {
         for line in 0..(steps * self.elements).div_ceil(CACHE_LINE) {
             k.prefetch(self.at.plus(line * CACHE_LINE));
         }

@@ -5,16 +5,14 @@
 //! elements with: what is left of these is what they contribute, whatever a channel's own magnitude. Then the largest
 //! weight of each output channel becomes about one, by a power of two that its sums are multiplied with in the end.
 
-use crate::kernels::crossed::row_of;
+use crate::kernels::crossed::Crossing;
 use crate::kernels::packed::PackedFilter;
 
 /// Brings panels to scale and fills what [`PackedFilter`] keeps behind them, if it keeps anything. `run` channels of a tap
 /// follow one another in the reduction; each `shared` taps read the same pixels.
 pub fn balance(packed: &PackedFilter, run: usize, shared: usize, target: &mut [f32]) {
     let PackedFilter { reduction, panel_width: width, .. } = *packed;
-    if !packed.is_crossed() {
-        return;
-    }
+    let Some(crossing) = packed.arithmetic.crossing() else { return };
     let (panels, behind) = target.split_at_mut(packed.panel_elements());
     let (terms, balances) = behind.split_at_mut(2 * packed.bias_elements());
     let (sums, backs) = terms.split_at_mut(packed.bias_elements());
@@ -22,19 +20,25 @@ pub fn balance(packed: &PackedFilter, run: usize, shared: usize, target: &mut [f
     let groups = panels.chunks_exact_mut(group_width * reduction).zip(balances.chunks_exact_mut(reduction));
     let terms = sums.chunks_exact_mut(group_width).zip(backs.chunks_exact_mut(group_width));
     for ((panels, balances), (sums, backs)) in groups.zip(terms) {
-        let scales = balance_rows(panels, width, run, shared, balances);
+        let scales = balance_rows(panels, packed, run, shared, balances);
         let terms = sums.chunks_exact_mut(width).zip(backs.chunks_exact_mut(width));
         for (panel, (sums, backs)) in panels.chunks_exact_mut(reduction * width).zip(terms) {
             balance_columns(panel, &scales, backs);
-            sum_pairs(panel, run, sums);
+            sum_pairs(panel, crossing, run, sums);
         }
     }
 }
 
 /// The scale of each row, that is, of each tap's input channels, of all panels of a group; `balances` gets what the
 /// channels' elements are to be multiplied with, in the order of channels.
-fn balance_rows(panels: &[f32], width: usize, run: usize, shared: usize, balances: &mut [f32]) -> Vec<f32> {
-    let reduction = balances.len();
+fn balance_rows(
+    panels: &[f32],
+    packed: &PackedFilter,
+    run: usize,
+    shared: usize,
+    balances: &mut [f32],
+) -> Vec<f32> {
+    let PackedFilter { reduction, panel_width: width, arithmetic, .. } = *packed;
     let mut greatest = vec![0; reduction];
     for panel in panels.chunks_exact(reduction * width) {
         for (greatest, row) in greatest.iter_mut().zip(panel.chunks_exact(width)) {
@@ -44,7 +48,7 @@ fn balance_rows(panels: &[f32], width: usize, run: usize, shared: usize, balance
     let mut scales = vec![0.0; reduction];
     for block in (0..reduction).step_by(shared * run) {
         for channel in 0..run {
-            let row = row_of(channel, run);
+            let row = arithmetic.row_of(channel, run);
             let taps = || (block..).step_by(run).take(shared);
             let greatest = taps().map(|tap| greatest[tap + row]).max().unwrap_or(0);
             for tap in taps() {
@@ -75,11 +79,11 @@ fn balance_columns(panel: &mut [f32], scales: &[f32], backs: &mut [f32]) {
 }
 
 /// For each output channel what undoes the products of weights that are taken crosswise.
-fn sum_pairs(panel: &[f32], run: usize, target: &mut [f32]) {
+fn sum_pairs(panel: &[f32], crossing: Crossing, run: usize, target: &mut [f32]) {
     let width = target.len();
     let mut sums = vec![0.0f64; width];
     for run in panel.chunks_exact(run * width) {
-        for rows in run.chunks_exact(4 * width) {
+        for rows in run.chunks_exact(crossing.parts() * width) {
             for ((sum, &a), &b) in sums.iter_mut().zip(rows).zip(&rows[width..]) {
                 *sum += f64::from(a) * f64::from(b);
             }

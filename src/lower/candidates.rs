@@ -6,10 +6,10 @@ use super::crossed;
 use super::polyphase::{self, PolyphasePlan};
 use super::tiles::{self, Product, WinogradPlan};
 use super::tuning::{Choice, choice};
-use crate::codegen::target::InstructionSet;
+use crate::codegen::target::Cpu;
 use crate::kernels::chain::ChainKernel;
 use crate::kernels::conv::{Blocking, ConvKernel};
-use crate::kernels::crossed::Arithmetic;
+use crate::kernels::crossed::{Arithmetic, Crossing};
 use crate::kernels::polyphase::Filtering;
 use crate::kernels::product::{Order, Tile};
 use crate::kernels::winograd::Method;
@@ -24,7 +24,7 @@ const FILTERINGS: usize = 4;
 
 /// Other ways of computing what a kernel computes, most promising first, as far as the options allow.
 pub fn candidates(spec: &KernelSpec, options: LowerOptions) -> Vec<Choice> {
-    let LowerOptions { target, crossed, .. } = options;
+    let target = options.target;
     let mut found = match spec {
         KernelSpec::Conv(kernel) => conv(kernel, options),
         KernelSpec::Winograd(kernel) => {
@@ -69,8 +69,8 @@ pub fn candidates(spec: &KernelSpec, options: LowerOptions) -> Vec<Choice> {
             };
             let fused = |columns, tile, order, rows| Choice::Fused { columns, tile, arithmetic, order, rows };
             let mut found = vec![Choice::Separate];
-            if crossed {
-                let other = Product { arithmetic: other_arithmetic(arithmetic), ..of(kernel.rows) };
+            if let Some(crossing) = crossed::crossing(options) {
+                let other = Product { arithmetic: other_arithmetic(arithmetic, crossing), ..of(kernel.rows) };
                 let ChainKernel { columns, order, rows, .. } = *kernel;
                 let tile = tiles::choose_tile(&other, target);
                 found.push(Choice::Fused { columns, tile, arithmetic: other.arithmetic, order, rows });
@@ -93,7 +93,7 @@ pub fn candidates(spec: &KernelSpec, options: LowerOptions) -> Vec<Choice> {
     let own = choice(spec);
     let mut seen = Vec::new();
     found.retain(|candidate| {
-        let is_new = Some(*candidate) != own && candidate.is_sane(target) && !seen.contains(candidate);
+        let is_new = Some(*candidate) != own && candidate.is_sane(target.isa) && !seen.contains(candidate);
         seen.push(*candidate);
         is_new
     });
@@ -121,37 +121,39 @@ fn other(order: Order) -> Order {
     }
 }
 
-fn other_arithmetic(arithmetic: Arithmetic) -> Arithmetic {
+fn other_arithmetic(arithmetic: Arithmetic, crossing: Crossing) -> Arithmetic {
     match arithmetic {
-        Arithmetic::Straight => Arithmetic::Crossed,
-        Arithmetic::Crossed => Arithmetic::Straight,
+        Arithmetic::Straight => Arithmetic::Crossed(crossing),
+        Arithmetic::Crossed(_) => Arithmetic::Straight,
     }
 }
 
 /// A tile with the blocking and order that the model gives it.
-fn direct(product: &Product, tile: Tile, target: InstructionSet, images: usize) -> Choice {
+fn direct(product: &Product, tile: Tile, target: Cpu, images: usize) -> Choice {
     let blocking = match product.arithmetic {
         Arithmetic::Straight => tiles::choose_blocking(product, tile, target, images, 1),
-        Arithmetic::Crossed => crossed::choose_blocking(product, tile, target, images, 1),
+        Arithmetic::Crossed(_) => crossed::choose_blocking(product, tile, target, images, 1),
     };
     let (arithmetic, order) = (product.arithmetic, tiles::choose_order(product));
     Choice::Direct { tile, arithmetic, blocking, order }
 }
 
 fn conv(kernel: &ConvKernel, options: LowerOptions) -> Vec<Choice> {
-    let LowerOptions { target, winograd, crossed, .. } = options;
+    let LowerOptions { target, winograd, .. } = options;
+    let crossing = crossed::crossing(options);
     let ConvKernel { x, y, window, groups, tile, arithmetic, blocking, order, .. } = kernel;
     let images = images(y, *groups);
     let product = product(x, y, kernel.kernel, window, *groups);
     let product = Product { arithmetic: *arithmetic, ..product };
     let mut found = Vec::new();
-    if crossed && kernel.may_cross() && !tiles::weights_bind(&product) {
-        let other = Product { arithmetic: other_arithmetic(*arithmetic), ..product };
+    let may_cross = kernel.may_cross() && !tiles::weights_bind(&product);
+    if let Some(crossing) = crossing.filter(|_| may_cross) {
+        let other = Product { arithmetic: other_arithmetic(*arithmetic, crossing), ..product };
         found.push(direct(&other, tiles::choose_tile(&other, target), target, images));
     }
     if winograd && window.stride == [1, 1] && window.dilation == [1, 1] {
         // As the model cuts it: each method, straight and crossed, and the one that transforms filters in registers.
-        let plans = Arithmetic::choices(crossed).len() * Method::all(kernel.kernel).len() + 1;
+        let plans = Arithmetic::choices(crossing).count() * Method::all(kernel.kernel).len() + 1;
         found.extend(by_winograd(&product, kernel.kernel, options).into_iter().take(plans));
     }
     let per_group = [x.dims[1] / groups, y.dims[1] / groups];
@@ -176,12 +178,12 @@ fn conv(kernel: &ConvKernel, options: LowerOptions) -> Vec<Choice> {
 
 /// Winograd's methods, each as the model cuts it and with other blocks.
 fn by_winograd(product: &Product, kernel: [usize; 2], options: LowerOptions) -> Vec<Choice> {
-    let LowerOptions { target, crossed, .. } = options;
+    let target = options.target;
     if !tiles::suits_winograd(product.reduction / (kernel[0] * kernel[1]), product.outputs, target) {
         return Vec::new();
     }
     let plans = Method::all(kernel).iter().flat_map(|&method| {
-        Arithmetic::choices(crossed).iter().map(move |&arithmetic| {
+        Arithmetic::choices(crossed::crossing(options)).map(move |arithmetic| {
             tiles::winograd_plan(&Product { arithmetic, ..*product }, method, target, 1).1
         })
     });
@@ -212,7 +214,7 @@ fn by_filtering(
     let channels = product.input_per_pixel / (window.stride[0] * window.stride[1]);
     let arithmetics = polyphase::arithmetics(groups, channels, options);
     let plans = Filtering::all(taps, window.stride[0]).flat_map(|filtering| {
-        arithmetics.iter().map(move |&arithmetic| {
+        arithmetics.clone().map(move |arithmetic| {
             let product = Product { arithmetic, ..*product };
             polyphase::polyphase_plan(&product, filtering, window, options.target, 1)
         })

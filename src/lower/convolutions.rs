@@ -96,13 +96,10 @@ fn product(
         blocking,
         order: tiles::choose_order(&shape),
     };
-    let may_cross = l.crossed
-        && kernel.may_cross()
-        && l.layout.is_constant(filter.weight)
-        && !tiles::weights_bind(&shape);
-    if may_cross {
-        let arithmetic = crossed::choose_arithmetic(l, &shape, || tuning::conv_problem(&kernel));
-        if arithmetic == Arithmetic::Crossed {
+    let may_cross = kernel.may_cross() && l.layout.is_constant(filter.weight) && !tiles::weights_bind(&shape);
+    if let Some(crossing) = l.crossing.filter(|_| may_cross) {
+        let arithmetic = crossed::choose_arithmetic(l, crossing, &shape, || tuning::conv_problem(&kernel));
+        if arithmetic.is_crossed() {
             let shape = Product { arithmetic, ..shape };
             let tile = tiles::choose_tile(&shape, l.target);
             let blocking = crossed::choose_blocking(&shape, tile, l.target, copies, l.threads);
@@ -118,7 +115,7 @@ fn product(
         weight_bytes: (packed.elements() + packed.bias_elements()) as u64 * ELEMENT,
     };
     // A grid point's pixels.
-    let scratch = (kernel.arithmetic == Arithmetic::Crossed).then_some(Binding::Scratch);
+    let scratch = kernel.arithmetic.is_crossed().then_some(Binding::Scratch);
     let bindings = [x.binding, weights, bias]
         .into_iter()
         .chain(bindings(&extra))
@@ -246,8 +243,9 @@ pub fn conv_chain(l: &mut Lowering, id: NodeId, chain: &ConvChain, own: &[NodeId
         rows: height,
         channels: outputs,
     };
-    if l.crossed && l.layout.is_constant(pointwise_weight) {
-        kernel.arithmetic = crossed::choose_arithmetic(l, &whole, || tuning::chain_problem(&kernel));
+    if let Some(crossing) = l.crossing.filter(|_| l.layout.is_constant(pointwise_weight)) {
+        kernel.arithmetic =
+            crossed::choose_arithmetic(l, crossing, &whole, || tuning::chain_problem(&kernel));
     }
     let whole = Product { arithmetic: kernel.arithmetic, ..whole };
     let rows = tiles::chain_rows(&whole, width, height);

@@ -1,11 +1,11 @@
 //! Which matrix products are crossed, and how their kernels are cut up.
 
-use super::Lowering;
 use super::sharing::share;
 use super::tiles::{self, Product};
-use crate::codegen::target::InstructionSet;
+use super::{LowerOptions, Lowering};
+use crate::codegen::target::{Core, Cpu, InstructionSet};
 use crate::kernels::conv::Blocking;
-use crate::kernels::crossed::Arithmetic;
+use crate::kernels::crossed::{Arithmetic, Crossing};
 use crate::kernels::product::{RESIDENT_WEIGHTS, Tile};
 
 /// Cycles to bring a vector of a pixel's channels to scale.
@@ -22,16 +22,34 @@ const WORTHWHILE: f64 = 0.97;
 /// the second-level cache.
 const SCALED_ELEMENTS: [usize; 2] = [8 * 1024, 128 * 1024];
 
+/// How products may be crossed: not on AVX2, which has neither the registers for it nor operands that are broadcast from
+/// memory.
+pub fn crossing(LowerOptions { target, winograd, .. }: LowerOptions) -> Option<Crossing> {
+    match target {
+        Cpu { isa: InstructionSet::Avx512, core: Core::Zen4 } if winograd => Some(Crossing::Quarters),
+        Cpu { isa: InstructionSet::Avx512, core: Core::Zen5 } if winograd => Some(Crossing::Thirds),
+        _ => None,
+    }
+}
+
 /// How the sums of a product that may be crossed are computed: as was measured for its problem, or as the model of the
 /// core finds faster.
-pub fn choose_arithmetic(l: &Lowering, product: &Product, problem: impl FnOnce() -> String) -> Arithmetic {
-    let measured = l.tuning.arithmetic(problem, l.target);
-    measured
-        .unwrap_or_else(|| if pays(product, l.target) { Arithmetic::Crossed } else { Arithmetic::Straight })
+pub fn choose_arithmetic(
+    l: &Lowering,
+    crossing: Crossing,
+    product: &Product,
+    problem: impl FnOnce() -> String,
+) -> Arithmetic {
+    let crossed = Arithmetic::Crossed(crossing);
+    match l.tuning.arithmetic(problem, l.target) {
+        Some(measured) if [Arithmetic::Straight, crossed].contains(&measured) => measured,
+        _ if pays(product, crossed, l.target) => crossed,
+        _ => Arithmetic::Straight,
+    }
 }
 
 /// Cycles to bring a product's pixels to scale, if it is crossed.
-pub fn scaling_cycles(product: &Product, target: InstructionSet) -> f64 {
+pub fn scaling_cycles(product: &Product, target: Cpu) -> f64 {
     if product.arithmetic == Arithmetic::Straight {
         return 0.0;
     }
@@ -41,20 +59,20 @@ pub fn scaling_cycles(product: &Product, target: InstructionSet) -> f64 {
 }
 
 /// Whether crossing a product takes less time, scaling its pixels included.
-fn pays(product: &Product, target: InstructionSet) -> bool {
+fn pays(product: &Product, crossed: Arithmetic, target: Cpu) -> bool {
     let cycles = |arithmetic| {
         let product = Product { arithmetic, ..*product };
         tiles::cycles(&product, tiles::choose_tile(&product, target), target)
             + scaling_cycles(&product, target)
     };
-    cycles(Arithmetic::Crossed) <= WORTHWHILE * cycles(Arithmetic::Straight)
+    cycles(crossed) <= WORTHWHILE * cycles(Arithmetic::Straight)
 }
 
 /// Cuts a crossed product into grid points. Each scales its own pixels, so that only threads divide output channels.
 pub fn choose_blocking(
     product: &Product,
     tile: Tile,
-    target: InstructionSet,
+    target: Cpu,
     images: usize,
     threads: usize,
 ) -> Blocking {

@@ -33,8 +33,9 @@ pub use candidates::candidates;
 pub use tuning::{Choice, Tuning, choice, problem};
 pub use weights::{PackSource, PackedArray};
 
-use crate::codegen::target::InstructionSet;
+use crate::codegen::target::{Cpu, InstructionSet};
 use crate::graph::{Graph, NodeId};
+use crate::kernels::crossed::Crossing;
 use crate::kernels::packed::WeightType;
 use crate::kernels::view::CACHE_LINE;
 use crate::kernels::{Family, KernelSpec, View};
@@ -136,13 +137,10 @@ pub enum LowerError {
 /// What a graph is lowered for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LowerOptions<'a> {
-    pub target: InstructionSet,
-    /// Whether convolutions may be computed by Winograd's method or minimal filtering, which round differently from direct
-    /// convolution.
+    pub target: Cpu,
+    /// Whether convolutions may be computed by Winograd's method or minimal filtering, and products be crossed where cores
+    /// add on units of their own: all of these round differently from direct convolution.
     pub winograd: bool,
-    /// Whether matrix products may be crossed, which rounds differently too: worth it on cores that add on units of their
-    /// own.
-    pub crossed: bool,
     /// How the weights of those convolutions and dense layers are stored whose speed they decide.
     pub weight_type: WeightType,
     /// How many threads a kernel's grid is to be cut up for. What is computed does not depend on it.
@@ -160,13 +158,13 @@ pub fn lower(graph: &Graph, options: LowerOptions) -> Result<Plan, LowerError> {
         graph,
         target,
         weight_type: options.weight_type,
-        crossed: options.crossed,
+        crossing: crossed::crossing(options),
         threads: options.threads.max(1),
         tuning: options.tuning,
         layout: &layout,
         values: HashMap::new(),
         plan: Plan {
-            target,
+            target: target.isa,
             kernels: Vec::new(),
             steps: Vec::new(),
             packed: Vec::new(),
@@ -212,9 +210,10 @@ struct Buffer {
 /// A lowering under way.
 struct Lowering<'a> {
     graph: &'a Graph,
-    target: InstructionSet,
+    target: Cpu,
     weight_type: WeightType,
-    crossed: bool,
+    /// How products may be crossed.
+    crossing: Option<Crossing>,
     threads: usize,
     tuning: &'a Tuning,
     layout: &'a layout::Layout,

@@ -53,7 +53,7 @@ fn pack_floats(filters: &[f32], taps: usize, packed: &PackedFilter, panel: &mut 
                 }
             }
             for (row, channel) in block.chunks_exact(width).zip(together) {
-                rows[packed.row_of(channel, channels) * width..][..width].copy_from_slice(row);
+                rows[packed.arithmetic.row_of(channel, channels) * width..][..width].copy_from_slice(row);
             }
         }
     }
@@ -111,7 +111,7 @@ fn pack_winograd_group<const TAPS: usize>(
                 let elements = taps.as_flattened_mut().iter_mut().zip(filter.as_flattened());
                 elements.for_each(|(lanes, &element)| lanes.push(f64::from(element)));
             }
-            let row = packed.row_of(channel, channels);
+            let row = packed.arithmetic.row_of(channel, channels);
             let first = (panel * channels + row) * panel_width;
             transform.apply(&taps, &mut lanes, |product, values| {
                 target[product * group + first..][..values.len()].copy_from_slice(values);
@@ -144,7 +144,8 @@ pub fn pack_phases(weight: &[f32], filters: &PhaseFilters, target: &mut [f32]) {
                     }
                     for (product, factors) in transform.iter().enumerate() {
                         let at = filters.at(product);
-                        let row = packed.row_of(channel, channels) + column * channels + phase * run;
+                        let row =
+                            packed.arithmetic.row_of(channel, channels) + column * channels + phase * run;
                         let row = (group * packed.panels() + panel) * at.reduction + row;
                         let first = product * packed.elements() + row * panel_width;
                         sums.clear();

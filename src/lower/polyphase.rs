@@ -7,7 +7,7 @@ use super::operators::{ELEMENT, bindings};
 use super::tiles::{self, Product, TRANSFORM_CYCLES, WEIGHT_BYTES_PER_CYCLE};
 use super::tuning::Way;
 use super::{Binding, LowerOptions, Lowering, PackSource, Value, Work};
-use crate::codegen::target::InstructionSet;
+use crate::codegen::target::Cpu;
 use crate::graph::{Graph, NodeId};
 use crate::kernels::crossed::Arithmetic;
 use crate::kernels::polyphase::{self, Filtering, PolyphaseKernel};
@@ -59,7 +59,7 @@ pub fn plan(graph: &Graph, id: NodeId, options: LowerOptions) -> Option<Polyphas
     let product = implicit_product([y[2], y[3]], y[1] / groups, x[1] / groups, kernel, &window);
     let arithmetics = arithmetics(groups, channels, options);
     let plans = Filtering::all(height, window.stride[0]).flat_map(|filtering| {
-        arithmetics.iter().map(move |&arithmetic| {
+        arithmetics.clone().map(move |arithmetic| {
             let product = Product { arithmetic, ..product };
             polyphase_plan(&product, filtering, &window, options.target, options.threads)
         })
@@ -79,8 +79,13 @@ pub fn suits(window: &Window, taps: usize, [channels, outputs]: [usize; 2]) -> b
 }
 
 /// How its products may be computed. Only images of fewer channels than are worth crossing lie plane by plane.
-pub fn arithmetics(groups: usize, channels: usize, options: LowerOptions) -> &'static [Arithmetic] {
-    Arithmetic::choices(options.crossed && groups == 1 && channels >= FEWEST_TO_CROSS)
+pub fn arithmetics(
+    groups: usize,
+    channels: usize,
+    options: LowerOptions,
+) -> impl Iterator<Item = Arithmetic> + Clone + use<> {
+    let may_cross = groups == 1 && channels >= FEWEST_TO_CROSS;
+    Arithmetic::choices(crossed::crossing(options).filter(|_| may_cross))
 }
 
 /// The fewest channels of which products may be crossed.
@@ -93,7 +98,7 @@ pub fn polyphase_plan(
     product: &Product,
     filtering: Filtering,
     window: &Window,
-    target: InstructionSet,
+    target: Cpu,
     threads: usize,
 ) -> (f64, PolyphasePlan) {
     let lanes = target.lanes() as f64;

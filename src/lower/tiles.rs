@@ -3,9 +3,9 @@
 use super::LowerOptions;
 use super::crossed;
 use super::sharing::{longest, share};
-use crate::codegen::target::InstructionSet;
+use crate::codegen::target::{Cpu, InstructionSet};
 use crate::kernels::conv::Blocking;
-use crate::kernels::crossed::Arithmetic;
+use crate::kernels::crossed::{Arithmetic, Crossing};
 use crate::kernels::product::{Order, RESIDENT_WEIGHTS, Tile};
 use crate::kernels::winograd::{Filters, Method};
 
@@ -47,7 +47,7 @@ const CACHED_ELEMENTS: usize = 256 * 1024;
 const REVISITED: f64 = 1.02;
 
 /// The tile with the fewest cycles over the whole output, remainders included.
-pub fn choose_tile(product: &Product, target: InstructionSet) -> Tile {
+pub fn choose_tile(product: &Product, target: Cpu) -> Tile {
     best_tiles(product, target, 1)[0]
 }
 
@@ -55,14 +55,14 @@ pub fn choose_tile(product: &Product, target: InstructionSet) -> Tile {
 ///
 /// # Panics
 /// If `count` is 0.
-pub fn best_tiles(product: &Product, target: InstructionSet, count: usize) -> Vec<Tile> {
+pub fn best_tiles(product: &Product, target: Cpu, count: usize) -> Vec<Tile> {
     let all_vectors = product.outputs.div_ceil(target.lanes());
     let mut best: Vec<(f64, Tile)> = Vec::with_capacity(count + 1);
     for vectors in 1..=all_vectors.min(12) {
         for columns in 1..=product.columns.min(16) {
             for rows in 1..=product.rows.min(if columns == product.columns { 8 } else { 1 }) {
                 let tile = Tile { rows, columns, vectors };
-                if !fits(tile, product.arithmetic, target) {
+                if !fits(tile, product.arithmetic, target.isa) {
                     continue;
                 }
                 let cycles = cycles(product, tile, target);
@@ -77,8 +77,8 @@ pub fn best_tiles(product: &Product, target: InstructionSet, count: usize) -> Ve
     best.into_iter().map(|(_, tile)| tile).collect()
 }
 
-/// Whether accumulators, weights and input elements of a step fit the registers: a row of weights and one element, or, for
-/// crossed products, two weights and two sums.
+/// Whether accumulators, and what a step needs beside them, fit the registers: a row of weights and one element, or what
+/// crossed products take.
 pub fn fits(tile: Tile, arithmetic: Arithmetic, target: InstructionSet) -> bool {
     let Tile { rows, columns, vectors } = tile;
     if [rows, columns, vectors].iter().any(|extent| !(1..=64).contains(extent)) {
@@ -87,14 +87,14 @@ pub fn fits(tile: Tile, arithmetic: Arithmetic, target: InstructionSet) -> bool 
     let accumulators = tile.rows * tile.columns * tile.vectors;
     let others = match arithmetic {
         Arithmetic::Straight => tile.vectors + 1,
-        Arithmetic::Crossed => 4,
+        Arithmetic::Crossed(crossing) => crossing.registers(vectors),
     };
     accumulators <= target.accumulators() && accumulators + others <= target.registers()
 }
 
 /// Cycles of the whole product by this tile.
-pub fn cycles(product: &Product, tile: Tile, target: InstructionSet) -> f64 {
-    let lanes = target.lanes();
+pub fn cycles(product: &Product, tile: Tile, target: Cpu) -> f64 {
+    let (lanes, per_cycle) = (target.lanes(), target.vectors_per_cycle());
     let panel = tile.vectors * lanes;
     let stretches = |extent: usize, step: usize| {
         [(extent / step, step), (usize::from(!extent.is_multiple_of(step)), extent % step)]
@@ -108,16 +108,18 @@ pub fn cycles(product: &Product, tile: Tile, target: InstructionSet) -> f64 {
                     continue;
                 }
                 let (pixels, vectors) = ((rows * columns) as f64, channels.div_ceil(lanes) as f64);
-                // Two vector operations a cycle up to 256 bits, one of 512; as many loads; broadcasts of single
-                // elements two a cycle; a multiply-add's result after four cycles.
-                let per_cycle = if lanes == 16 { 1.0 } else { 2.0 };
+                // Broadcasts of single elements two a cycle; a multiply-add's result after four cycles.
                 let multiply = pixels * vectors / per_cycle;
                 let load = pixels / 2.0 + vectors / per_cycle;
                 let busy = match product.arithmetic {
                     Arithmetic::Straight => multiply.max(load).max(4.0),
                     // Each element is broadcast for each vector.
-                    Arithmetic::Crossed => {
-                        (CROSSED_SHARE * multiply).max(pixels * vectors / 2.0 + vectors / per_cycle).max(3.0)
+                    Arithmetic::Crossed(Crossing::Quarters) => {
+                        (QUARTERS_SHARE * multiply).max(pixels * vectors / 2.0 + vectors / per_cycle).max(3.0)
+                    }
+                    // Few pixels leave additions too little to run beside.
+                    Arithmetic::Crossed(Crossing::Thirds) => {
+                        (THIRDS_SHARE * multiply).max(load) + THIRDS_START / (pixels * pixels)
                     }
                 };
                 let step = busy + 0.1 * load;
@@ -130,9 +132,15 @@ pub fn cycles(product: &Product, tile: Tile, target: InstructionSet) -> f64 {
     if exceeds_cache(product) && product.outputs > panel { REVISITED * total } else { total }
 }
 
-/// Cycles of crossed products for each of straight ones: three quarters of the multiply-adds, and what is lost where
-/// additions run beside them.
-const CROSSED_SHARE: f64 = 0.77;
+/// Cycles of products crossed in quarters for each of straight ones: three quarters of the multiply-adds, and what is lost
+/// where additions run beside them.
+const QUARTERS_SHARE: f64 = 0.77;
+
+/// The same for products crossed in thirds: two of three.
+const THIRDS_SHARE: f64 = 2.0 / 3.0;
+
+/// What is lost in each step where additions run beside multiply-adds, for one pixel.
+const THIRDS_START: f64 = 16.0;
 
 /// Whether input and output do not stay in the second-level cache.
 pub fn exceeds_cache(product: &Product) -> bool {
@@ -154,7 +162,7 @@ pub fn choose_order(product: &Product) -> Order {
 pub fn choose_blocking(
     product: &Product,
     tile: Tile,
-    target: InstructionSet,
+    target: Cpu,
     images: usize,
     threads: usize,
 ) -> Blocking {
@@ -194,7 +202,7 @@ pub fn chain_blocks(
     tile: Tile,
     most: usize,
     images: usize,
-    target: InstructionSet,
+    target: Cpu,
     threads: usize,
 ) -> (usize, usize, Tile) {
     let rows = share(whole.rows, most, images, threads);
@@ -222,7 +230,7 @@ pub fn rows_of(budget: usize, elements_per_row: usize, rows: usize) -> usize {
 
 /// How many neighbouring pixels a depthwise kernel computes together: a divisor of the width where there is one that
 /// leaves registers for a row of weights and the input.
-pub fn depthwise_columns(width: usize, kernel_width: usize, target: InstructionSet) -> usize {
+pub fn depthwise_columns(width: usize, kernel_width: usize, target: Cpu) -> usize {
     let most = target.registers().saturating_sub(kernel_width + 2).clamp(1, 8);
     let fewest = most.div_ceil(2).max(1);
     (fewest..=most).rev().find(|columns| width.is_multiple_of(*columns)).unwrap_or(most.min(width))
@@ -259,22 +267,19 @@ pub const TRANSFORM_CYCLES: f64 = 4.0;
 pub const WEIGHT_BYTES_PER_CYCLE: f64 = 6.0;
 
 /// Whether there are channels enough for vectors of them to be transformed.
-pub fn suits_winograd(channels: usize, outputs: usize, target: InstructionSet) -> bool {
+pub fn suits_winograd(channels: usize, outputs: usize, target: Cpu) -> bool {
     channels.min(outputs) >= target.lanes().min(8)
 }
 
 /// The plan for a convolution of stride 1 by Winograd's method, where the model of the core says that it beats
 /// direct convolution by a tenth.
-pub fn choose_winograd(
-    product: &Product,
-    kernel: [usize; 2],
-    LowerOptions { target, crossed, threads, .. }: LowerOptions,
-) -> Option<WinogradPlan> {
+pub fn choose_winograd(product: &Product, kernel: [usize; 2], options: LowerOptions) -> Option<WinogradPlan> {
+    let LowerOptions { target, threads, .. } = options;
     if !suits_winograd(product.reduction / (kernel[0] * kernel[1]), product.outputs, target) {
         return None;
     }
     let plans = Method::all(kernel).iter().flat_map(|&method| {
-        Arithmetic::choices(crossed).iter().map(move |&arithmetic| {
+        Arithmetic::choices(crossed::crossing(options)).map(move |arithmetic| {
             winograd_plan(&Product { arithmetic, ..*product }, method, target, threads)
         })
     });
@@ -284,12 +289,7 @@ pub fn choose_winograd(
 }
 
 /// The best plan by one method, and its cycles.
-pub fn winograd_plan(
-    product: &Product,
-    method: Method,
-    target: InstructionSet,
-    threads: usize,
-) -> (f64, WinogradPlan) {
+pub fn winograd_plan(product: &Product, method: Method, target: Cpu, threads: usize) -> (f64, WinogradPlan) {
     let lanes = target.lanes();
     let [height, width] = method.kernel();
     let channels = product.reduction / (height * width);
@@ -354,7 +354,7 @@ const FILTER_CYCLES: f64 = 4.0;
 pub fn winograd_plan_in_registers(
     product: &Product,
     kernel: [usize; 2],
-    target: InstructionSet,
+    target: Cpu,
     threads: usize,
 ) -> Option<(f64, WinogradPlan)> {
     let method = *Method::all(kernel).iter().find(|method| method.transforms_in_registers())?;
@@ -367,7 +367,7 @@ pub fn winograd_plan_in_registers(
     let tiles = rows * columns;
     let tile = |columns: usize| Tile { rows: 1, columns, vectors: 1 };
     let most = (FEWEST_TILES_IN_REGISTERS..=tiles)
-        .take_while(|&columns| fits_with_filters(tile(columns), method, target))
+        .take_while(|&columns| fits_with_filters(tile(columns), method, target.isa))
         .last()?;
     let tile = tile(tiles.div_ceil(tiles.div_ceil(most)));
     let blocks = tile_rows.div_ceil(rows);
@@ -410,13 +410,7 @@ const FEWEST_TILES_IN_REGISTERS: usize = 3;
 
 /// Output channels of a grid point. Few blocks of rows are divided by output channels, so that threads share them; each
 /// part transforms the input again.
-pub fn winograd_channels(
-    outputs: usize,
-    tile: Tile,
-    blocks: usize,
-    target: InstructionSet,
-    threads: usize,
-) -> usize {
+pub fn winograd_channels(outputs: usize, tile: Tile, blocks: usize, target: Cpu, threads: usize) -> usize {
     let panel = tile.vectors * target.lanes();
     let panels = outputs.div_ceil(panel);
     let most = if threads == 1 { 1 } else { (2 * threads / blocks.max(1)).clamp(1, panels) };

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::LowerOptions;
+use super::crossed::crossing;
 use super::polyphase::{self, PolyphasePlan};
 use super::sharing::{WORTHWHILE, longest};
 use super::tiles::{self, WinogradPlan};
-use crate::codegen::target::InstructionSet;
+use crate::codegen::target::{Cpu, InstructionSet};
 use crate::graph::{Graph, NodeId};
 use crate::kernels::chain::ChainKernel;
 use crate::kernels::conv::{Blocking, ConvKernel, geometry};
@@ -159,11 +160,11 @@ pub(super) enum Way {
 }
 
 impl Tuning {
-    fn get(&self, problem: impl FnOnce() -> String, target: InstructionSet) -> Option<Choice> {
+    fn get(&self, problem: impl FnOnce() -> String, target: Cpu) -> Option<Choice> {
         if self.0.is_empty() {
             return None;
         }
-        self.0.get(&problem()).copied().filter(|choice| choice.is_sane(target))
+        self.0.get(&problem()).copied().filter(|choice| choice.is_sane(target.isa))
     }
 
     /// How to compute a convolution for which there are methods with fewer multiplications.
@@ -175,7 +176,7 @@ impl Tuning {
         Conv { window, groups }: Conv,
         options: LowerOptions,
     ) -> Option<Way> {
-        let LowerOptions { target, crossed, threads, .. } = options;
+        let LowerOptions { target, threads, .. } = options;
         let view = |id: NodeId| {
             let (n, c, h, w) = graph.shape(id).nchw()?;
             Some(View::channels_last([n, c, h, w], [0; 4]))
@@ -192,14 +193,15 @@ impl Tuning {
             Choice::Direct { .. } => Some(Way::Direct),
             Choice::Winograd { method, filters, arithmetic, tile, rows }
                 if method.kernel() == kernel
-                    && (crossed || arithmetic == Arithmetic::Straight)
+                    && Arithmetic::choices(crossing(options)).any(|choice| choice == arithmetic)
                     && tiles::suits_winograd(x.dims[1] / groups, y.dims[1] / groups, target) =>
             {
                 let (rows, channels) = cut(method.rows.outputs(), tile, rows);
                 Some(Way::Winograd(WinogradPlan { method, filters, arithmetic, tile, rows, channels }))
             }
             Choice::Polyphase { outputs, arithmetic, tile, rows }
-                if polyphase::arithmetics(groups, x.dims[1] / groups, options).contains(&arithmetic)
+                if polyphase::arithmetics(groups, x.dims[1] / groups, options)
+                    .any(|choice| choice == arithmetic)
                     && polyphase::suits(&window, kernel[0], [x.dims[1] / groups, y.dims[1] / groups]) =>
             {
                 let filtering = Filtering::all(kernel[0], window.stride[0])
@@ -213,11 +215,7 @@ impl Tuning {
 
     /// How the sums of a convolution or of a pair are computed, whatever the blocks: it decides how they are rounded, so
     /// it may not depend on the number of threads.
-    pub(super) fn arithmetic(
-        &self,
-        problem: impl FnOnce() -> String,
-        target: InstructionSet,
-    ) -> Option<Arithmetic> {
+    pub(super) fn arithmetic(&self, problem: impl FnOnce() -> String, target: Cpu) -> Option<Arithmetic> {
         match self.get(problem, target)? {
             Choice::Direct { arithmetic, .. } | Choice::Fused { arithmetic, .. } => Some(arithmetic),
             _ => None,
@@ -225,7 +223,7 @@ impl Tuning {
     }
 
     /// A convolution with the tile, blocks and order that were measured.
-    pub(super) fn conv(&self, kernel: ConvKernel, target: InstructionSet, threads: usize) -> ConvKernel {
+    pub(super) fn conv(&self, kernel: ConvKernel, target: Cpu, threads: usize) -> ConvKernel {
         let (outputs, extent) = (kernel.y.dims[1] / kernel.groups, kernel.block_extent());
         let points =
             |blocking: &Blocking| extent.div_ceil(blocking.pixels) * outputs.div_ceil(blocking.channels);
@@ -247,12 +245,7 @@ impl Tuning {
     }
 
     /// A depthwise convolution with the columns and rows that were measured.
-    pub(super) fn depthwise(
-        &self,
-        kernel: DepthwiseKernel,
-        target: InstructionSet,
-        threads: usize,
-    ) -> DepthwiseKernel {
+    pub(super) fn depthwise(&self, kernel: DepthwiseKernel, target: Cpu, threads: usize) -> DepthwiseKernel {
         let points = |rows: usize| kernel.y.dims[2].div_ceil(rows);
         match self.get(|| depthwise_problem(&kernel), target) {
             Some(Choice::Depthwise { columns, rows })
@@ -265,12 +258,7 @@ impl Tuning {
     }
 
     /// The kernel of a pair; none where it is to be two.
-    pub(super) fn chain(
-        &self,
-        kernel: ChainKernel,
-        target: InstructionSet,
-        threads: usize,
-    ) -> Option<ChainKernel> {
+    pub(super) fn chain(&self, kernel: ChainKernel, target: Cpu, threads: usize) -> Option<ChainKernel> {
         let [images, outputs, height, _] = kernel.y.dims[..] else { unreachable!("rank 4") };
         // The model's own blocks may share output channels.
         let part = kernel.channels.min(outputs) as f64 / outputs as f64;

@@ -18,7 +18,7 @@ pub(crate) use kernel_runner::KernelRunner;
 
 use crate::codegen::module::CodegenFailure;
 use crate::codegen::ptx::Target;
-use crate::codegen::target::InstructionSet;
+use crate::codegen::target::{Core, Cpu, InstructionSet};
 use crate::interpreter::EvaluateError;
 use crate::kernels::gpu::gemm::Precision;
 use crate::kernels::packed::WeightType;
@@ -37,6 +37,8 @@ pub struct CompileOptions {
     /// Stop rewriting after this many rewrites.
     pub stop_after: Option<usize>,
     pub isa: Isa,
+    /// The kind of core that kernels are cut up for.
+    pub core: Core,
     /// Whether convolutions may be computed by Winograd's method, minimal filtering or crossed products, where that is
     /// faster.
     pub winograd: bool,
@@ -58,6 +60,7 @@ impl Default for CompileOptions {
             disabled: Vec::new(),
             stop_after: None,
             isa: Isa::Auto,
+            core: Core::detect(),
             winograd: true,
             weight_type: WeightType::F32,
             precision: Precision::F32,
@@ -76,10 +79,15 @@ impl CompileOptions {
     }
 
     /// What of it concerns lowering.
-    pub fn lowering(&self, target: InstructionSet) -> LowerOptions<'_> {
+    pub fn lowering(&self, isa: InstructionSet) -> LowerOptions<'_> {
         let CompileOptions { winograd, weight_type, threads, .. } = *self;
-        let crossed = winograd && target.adds_beside_multiplying();
-        LowerOptions { target, winograd, crossed, weight_type, threads, tuning: &self.tuning }
+        LowerOptions {
+            target: Cpu { isa, core: self.core },
+            winograd,
+            weight_type,
+            threads,
+            tuning: &self.tuning,
+        }
     }
 }
 

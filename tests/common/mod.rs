@@ -4,3 +4,4 @@
 pub mod models;
 pub mod problem;
 pub mod random_graph;
+pub mod targets;

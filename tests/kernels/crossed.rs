@@ -7,7 +7,7 @@ use kiln::codegen::vector::{Access, interpret};
 use kiln::graph::{Graph, NodeId};
 use kiln::kernels::chain::ChainKernel;
 use kiln::kernels::conv::{Blocking, ConvKernel};
-use kiln::kernels::crossed::Arithmetic;
+use kiln::kernels::crossed::{Arithmetic, Crossing};
 use kiln::kernels::packed::{PackedFilter, WeightType};
 use kiln::kernels::product::{Order, Tile};
 use kiln::kernels::{Family, FusedEpilogue, FusedStep, View};
@@ -40,7 +40,7 @@ const CASE: Case = Case {
     order: Order::Pixels,
 };
 
-fn kernel(case: &Case, x: View, y: View, epilogue: Vec<FusedStep>) -> ConvKernel {
+fn kernel(case: &Case, crossing: Crossing, x: View, y: View, epilogue: Vec<FusedStep>) -> ConvKernel {
     ConvKernel {
         x,
         y,
@@ -50,7 +50,7 @@ fn kernel(case: &Case, x: View, y: View, epilogue: Vec<FusedStep>) -> ConvKernel
         weight_type: WeightType::F32,
         epilogue: FusedEpilogue(epilogue),
         tile: case.tile,
-        arithmetic: Arithmetic::Crossed,
+        arithmetic: Arithmetic::Crossed(crossing),
         blocking: Blocking { pixels: case.pixels, channels: case.tile.vectors * 16 },
         order: case.order,
     }
@@ -93,12 +93,14 @@ fn check(case: Case, x: &Tensor, w: &Tensor, b: &Tensor) {
     let expected = convolve(&case, x, w, b);
     let y = View::channels_last(expected.shape().dims().try_into().unwrap(), [0, 1, 1, 0]);
     let [inner, outer] = view(case.layout, case.x, [1, 2, 0, 0]);
-    let kernel = kernel(&case, inner, y.clone(), Vec::new());
-    let inputs = |lanes: usize| {
-        let [weights, bias] = packed(w, b, kernel.packed_filter(lanes));
-        vec![scatter(&padded(x, &outer, [1, 2, 0, 0]), &outer), weights, bias]
-    };
-    check_packed(&kernel, inputs, &y, &expected);
+    for crossing in Crossing::ALL {
+        let kernel = kernel(&case, crossing, inner.clone(), y.clone(), Vec::new());
+        let inputs = |lanes: usize| {
+            let [weights, bias] = packed(w, b, kernel.packed_filter(lanes));
+            vec![scatter(&padded(x, &outer, [1, 2, 0, 0]), &outer), weights, bias]
+        };
+        check_packed(&kernel, inputs, &y, &expected);
+    }
 }
 
 fn check_random(case: Case) {
@@ -108,7 +110,8 @@ fn check_random(case: Case) {
 
 #[test]
 fn any_number_of_channels() {
-    for channels in [1, 2, 3, 4, 5, 7, 8, 15, 31, 63, 64, 65, 68, 127, 130] {
+    for channels in [1, 2, 3, 4, 5, 7, 8, 15, 31, 47, 48, 49, 51, 63, 64, 65, 68, 96, 127, 130, 143, 144, 146]
+    {
         check_random(Case { x: [1, channels, 3, 5], ..CASE });
     }
 }
@@ -171,12 +174,14 @@ fn magnitudes_side_by_side() {
     let mut factors = factor.data().iter();
     let expected = times(&result, |_| *factors.next().unwrap());
     let [inner, outer] = view(CASE.layout, CASE.x, [0; 4]);
-    let kernel = kernel(&CASE, inner, y.clone(), vec![FusedStep::Mul(y.clone())]);
-    let inputs = |lanes: usize| {
-        let [weights, bias] = packed(&w, &b, kernel.packed_filter(lanes));
-        vec![scatter(&padded(&x, &outer, [0; 4]), &outer), weights, bias, scatter(&factor, &y)]
-    };
-    check_packed(&kernel, inputs, &y, &expected);
+    for crossing in Crossing::ALL {
+        let kernel = kernel(&CASE, crossing, inner.clone(), y.clone(), vec![FusedStep::Mul(y.clone())]);
+        let inputs = |lanes: usize| {
+            let [weights, bias] = packed(&w, &b, kernel.packed_filter(lanes));
+            vec![scatter(&padded(&x, &outer, [0; 4]), &outer), weights, bias, scatter(&factor, &y)]
+        };
+        check_packed(&kernel, inputs, &y, &expected);
+    }
 }
 
 /// Channels whose magnitudes the weights undo, that weights ignore, or that are zero beside large weights.
@@ -199,7 +204,10 @@ fn magnitudes_along_the_reduction() {
 #[test]
 fn what_is_no_number_stays_in_its_pixel() {
     let (w, b) = (random([CASE.outputs, CASE.x[1], 1, 1], 2), random([CASE.outputs], 3));
-    for no_number in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+    let no_numbers = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+    for (crossing, no_number) in
+        Crossing::ALL.into_iter().flat_map(|crossing| no_numbers.map(|n| (crossing, n)))
+    {
         for channel in [0, 20, 40, 60, 69] {
             let run = |value: Option<f32>| {
                 let mut x = random(CASE.x, 1);
@@ -208,7 +216,7 @@ fn what_is_no_number_stays_in_its_pixel() {
                 }
                 let [inner, _] = view(CASE.layout, CASE.x, [0; 4]);
                 let y = View::channels_last([1, CASE.outputs, CASE.x[2], CASE.x[3]], [0; 4]);
-                let family = kernel(&CASE, inner.clone(), y, Vec::new());
+                let family = kernel(&CASE, crossing, inner.clone(), y, Vec::new());
                 let kernel = family.build(8);
                 let [weights, bias] = packed(&w, &b, family.packed_filter(8));
                 let mut inputs = [scatter(&x, &inner), weights, bias].into_iter();
@@ -238,8 +246,9 @@ fn what_is_no_number_stays_in_its_pixel() {
 
 #[test]
 fn behind_a_depthwise_convolution() {
-    for (channels, outputs, rows, part) in [(70, 40, 2, 40), (64, 33, 1, 32), (3, 5, 4, 5), (129, 20, 3, 20)]
-    {
+    let cases = [(70, 40, 2, 40), (64, 33, 1, 32), (3, 5, 4, 5), (129, 20, 3, 20), (96, 16, 2, 16)];
+    let all = Crossing::ALL.into_iter().flat_map(|crossing| cases.map(|case| (crossing, case)));
+    for (crossing, (channels, outputs, rows, part)) in all {
         let dims = [1, channels, 6, 9];
         let window = Window { stride: [1, 1], padding: [1; 4], dilation: [1, 1] };
         let (x, w1, b1) = (random(dims, 1), random([channels, 1, 3, 3], 2), random([channels], 3));
@@ -257,7 +266,7 @@ fn behind_a_depthwise_convolution() {
             pointwise_epilogue: FusedEpilogue(Vec::new()),
             columns: 4,
             tile: Tile { rows: 1, columns: 4, vectors: 1 },
-            arithmetic: Arithmetic::Crossed,
+            arithmetic: Arithmetic::Crossed(crossing),
             order: Order::Panels,
             rows,
             channels: part,

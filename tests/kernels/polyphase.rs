@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kiln::graph::Graph;
-use kiln::kernels::crossed::Arithmetic;
+use kiln::kernels::crossed::{Arithmetic, Crossing};
 use kiln::kernels::polyphase::{Filtering, PolyphaseKernel, border};
 use kiln::kernels::product::{Order, Tile};
 use kiln::kernels::{FusedEpilogue, FusedStep, View};
@@ -77,9 +77,9 @@ pub fn padded(x: &Tensor, view: &View, [top, left, _, _]: [usize; 4]) -> Tensor 
 fn check_case(case: Case, filtering: Filtering, order: Order, layout: Layout, epilogue: bool) {
     // Crossed where channels of one group lie side by side.
     let may_cross = case.groups == 1 && layout != Layout::Planar;
-    for arithmetic in [Arithmetic::Straight, Arithmetic::Crossed].into_iter().take(1 + usize::from(may_cross))
-    {
-        check_arithmetic(case, filtering, arithmetic, order, layout, epilogue);
+    check_arithmetic(case, filtering, Arithmetic::Straight, order, layout, epilogue);
+    for crossing in Crossing::ALL.into_iter().filter(|_| may_cross) {
+        check_arithmetic(case, filtering, Arithmetic::Crossed(crossing), order, layout, epilogue);
     }
 }
 

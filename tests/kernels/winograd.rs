@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kiln::graph::Graph;
-use kiln::kernels::crossed::Arithmetic;
+use kiln::kernels::crossed::{Arithmetic, Crossing};
 use kiln::kernels::product::{Order, Tile};
 use kiln::kernels::winograd::{Filters, Method, WinogradKernel, border};
 use kiln::kernels::{FusedEpilogue, View};
@@ -69,8 +69,9 @@ fn check_case(case: Case, method: Method, filters: Filters, arithmetic: Arithmet
 /// Each method, with filters of both kinds; in registers for few channels at a time, some, all, and more than there are.
 fn check_all(case: Case) {
     for &method in Method::all([3, 3]) {
-        for arithmetic in [Arithmetic::Straight, Arithmetic::Crossed] {
-            check_case(case, method, Filters::Packed, arithmetic);
+        check_case(case, method, Filters::Packed, Arithmetic::Straight);
+        for crossing in Crossing::ALL {
+            check_case(case, method, Filters::Packed, Arithmetic::Crossed(crossing));
         }
         let channels = case.x[1] / case.groups;
         for depth in [1, 3, channels.max(2) - 1, channels, channels + 1] {

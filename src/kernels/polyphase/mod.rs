@@ -10,7 +10,7 @@ mod filtering;
 pub use filtering::Filtering;
 
 use super::Family;
-use super::crossed::{self, Arithmetic, Pixels, Rows, Terms};
+use super::crossed::{self, Arithmetic, Balance, Pixels, Rows, Terms};
 use super::ends::{Elements, Ends};
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
 use super::packed::{PackedFilter, WeightType};
@@ -177,7 +177,7 @@ impl Family for PolyphaseKernel {
     }
 
     fn build(&self, lanes: usize) -> Kernel {
-        debug_assert!(self.arithmetic == Arithmetic::Straight || self.may_cross());
+        debug_assert!(!self.arithmetic.is_crossed() || self.may_cross());
         let mut k = Builder::new(self.name(), lanes);
         let [images, _, height, _] = self.y.dims[..] else { unreachable!("rank 4") };
         let filters = self.filters(lanes);
@@ -195,7 +195,7 @@ impl Family for PolyphaseKernel {
         // What crossed products know of each sum's window, and of the pixels of a row of tiles.
         let windows = before.dims[0] * self.rows * self.y.dims[3] * Pixels::EACH;
         let pixels = self.filtering.phases() * before.dims[3];
-        let scratch_windows = if self.arithmetic == Arithmetic::Crossed { windows + pixels } else { 0 };
+        let scratch_windows = if self.arithmetic.is_crossed() { windows + pixels } else { 0 };
         let elements = scratch_before + scratch_after + scratch_windows;
         let scratch = k.buffer("scratch", Access::Scratch, elements);
         let windows_base = scratch.plus(scratch_before + scratch_after);
@@ -218,7 +218,7 @@ impl Family for PolyphaseKernel {
             let place =
                 Place { image: image.into(), row: Affine::default().along(block, block_height), rows };
             stages.transform_input(k, &place);
-            if self.arithmetic == Arithmetic::Crossed {
+            if self.arithmetic.is_crossed() {
                 stages.scale(k, &place, &filters, &weights);
             }
             k.repeat(self.groups, |k, group| {
@@ -245,7 +245,7 @@ struct Stages<'a> {
     y: (&'a View, Address),
     bias: Address,
     epilogue: &'a EpilogueBuffers<'a>,
-    /// What crossed products know of each sum's window, `[product, row of tiles, column, 2]`.
+    /// What crossed products know of each sum's window, `[product, 2, row of tiles, column]`.
     windows: Address,
     /// What they know of each pixel of a row of tiles.
     pairs: Address,
@@ -354,8 +354,9 @@ impl Stages<'_> {
 
     /// What crossed products know of the windows of a product.
     fn windows(&self, product: &Affine) -> Pixels {
-        let columns = self.y.0.dims[3];
-        Pixels { at: self.windows.at(product, self.kernel.rows * columns * Pixels::EACH), columns }
+        let size = [self.kernel.rows, self.y.0.dims[3]];
+        let elements = size.iter().product::<usize>() * Pixels::EACH;
+        Pixels::new(self.windows.at(product, elements), size)
     }
 
     /// Brings the rows of each product and row of tiles to one scale.
@@ -365,7 +366,7 @@ impl Stages<'_> {
         let tile_rows = place.rows.div_ceil(filtering.outputs);
         let rows_of = |k: &mut Builder, product: Affine, phases: usize, filter: PackedFilter| {
             let weights = weights.at(&product, filters.packed.elements());
-            let balance = crossed::balance(&filter, &weights, &Affine::default());
+            let balance = Balance::of(&filter, &weights, &Affine::default());
             let phase = filter.reduction / phases;
             k.repeat(tile_rows, |k, tile_row| {
                 let slot = Affine::default().along(tile_row, filtering.phases());

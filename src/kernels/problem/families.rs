@@ -7,7 +7,7 @@ use super::parts::{
 };
 use crate::kernels::chain::ChainKernel;
 use crate::kernels::conv::{Blocking, ConvKernel};
-use crate::kernels::crossed::Arithmetic;
+use crate::kernels::crossed::{Arithmetic, Crossing};
 use crate::kernels::depthwise::DepthwiseKernel;
 use crate::kernels::packed::WeightType;
 use crate::kernels::polyphase::{Filtering, PolyphaseKernel};
@@ -87,7 +87,7 @@ fn conv(c: &mut Cursor) -> Parsed {
         blocking,
         order,
     };
-    if kernel.arithmetic == Arithmetic::Crossed && !kernel.may_cross() {
+    if kernel.arithmetic.is_crossed() && !kernel.may_cross() {
         let expected =
             "a 1×1 convolution of one group without padding, with f32 weights and contiguous channels,";
         return Err(c.blame(crossed, expected.to_owned()));
@@ -100,7 +100,11 @@ fn conv(c: &mut Cursor) -> Parsed {
 }
 
 fn arithmetic(c: &mut Cursor) -> Arithmetic {
-    if c.eat("_crossed") { Arithmetic::Crossed } else { Arithmetic::Straight }
+    match () {
+        () if c.eat("_crossed_thirds") => Arithmetic::Crossed(Crossing::Thirds),
+        () if c.eat("_crossed") => Arithmetic::Crossed(Crossing::Quarters),
+        () => Arithmetic::Straight,
+    }
 }
 
 /// How many rows, of outputs or of tiles of them, a block has, of `all` that there are.
@@ -143,7 +147,7 @@ fn winograd(c: &mut Cursor) -> Parsed {
         Some(depth) => Filters::InRegisters { depth },
         None => Filters::Packed,
     };
-    if filters != Filters::Packed && arithmetic == Arithmetic::Crossed {
+    if filters != Filters::Packed && arithmetic.is_crossed() {
         return Err(
             c.blame(crossed, "straight products of filters that are transformed in registers".to_owned())
         );
@@ -210,7 +214,7 @@ fn polyphase(c: &mut Cursor) -> Parsed {
         rows,
         channels,
     };
-    if arithmetic == Arithmetic::Crossed && !kernel.may_cross() {
+    if arithmetic.is_crossed() && !kernel.may_cross() {
         return Err(c.blame(crossed, "straight products of several groups or of separate planes".to_owned()));
     }
     Ok(KernelSpec::Polyphase(kernel))

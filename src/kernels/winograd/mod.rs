@@ -15,7 +15,7 @@ pub use transform::{FilterTransform, Method, Transform};
 use serde::{Deserialize, Serialize};
 
 use super::Family;
-use super::crossed::{self, Arithmetic, Operand, Pixels, Terms};
+use super::crossed::{self, Arithmetic, Balance, Operand, Pixels, Terms};
 use super::ends::{Elements, Ends};
 use super::epilogue::{EpilogueBuffers, FusedEpilogue};
 use super::packed::{PackedFilter, WeightType};
@@ -199,7 +199,7 @@ impl Family for WinogradKernel {
         // What is known of the tiles' operands of one product.
         let pixels = match self.arithmetic {
             Arithmetic::Straight => 0,
-            Arithmetic::Crossed => Pixels::EACH * before.tiles,
+            Arithmetic::Crossed(_) => Pixels::EACH * before.tiles,
         };
         let elements = patch + before.elements() + after.elements() + pixels;
         let scratch = k.buffer("scratch", Access::Scratch, elements);
@@ -341,7 +341,7 @@ impl Stages<'_> {
                 Operand::with_pixels(channels, base, self.pixels.clone())
             });
             if let Some(operand) = &operand {
-                let balance = crossed::balance(&self.filter, &self.weights, &number);
+                let balance = Balance::of(&self.filter, &self.weights, &number);
                 operand.scale(k, &balance, region.size);
             }
             let pixels = operand.as_ref().map(|operand| &operand.pixels);
