@@ -1,6 +1,6 @@
 //! Which matrix products are crossed, and how their kernels are cut up.
 
-use super::sharing::share;
+use super::sharing::{share, share_few};
 use super::tiles::{self, Product};
 use super::{LowerOptions, Lowering};
 use crate::codegen::target::{Core, Cpu, InstructionSet};
@@ -84,7 +84,8 @@ pub fn choose_blocking(
     let outputs = product.outputs.next_multiple_of(panel);
     if is_large && most == extent {
         let panels = product.outputs.div_ceil(panel);
-        let channels = share(panels, panels, images, threads) * panel;
+        let of_panel = tiles::cycles(product, tile, target) / panels as f64;
+        let channels = share_few(panels, images, threads, scaling_cycles(product, target) / of_panel) * panel;
         return Blocking { pixels: extent, channels: channels.min(outputs) };
     }
     let units = share(extent.div_ceil(unit), (most / unit).max(1), images, threads);

@@ -146,7 +146,7 @@ pub fn polyphase_plan(
     } else {
         (blocks * weights) as f64 * 4.0 / WEIGHT_BYTES_PER_CYCLE
     };
-    let channels = tiles::winograd_channels(product.outputs, tile, blocks, target, threads);
+    let channels = tiles::winograd_channels(product.outputs, tile, (tile_rows, rows), target, threads);
     let plan = PolyphasePlan { filtering, arithmetic: product.arithmetic, tile, rows, channels };
     (transforms + scaling + arithmetic.max(streaming), plan)
 }

@@ -14,6 +14,16 @@ pub fn share(units: usize, most: usize, copies: usize, threads: usize) -> usize 
     best.1
 }
 
+/// The same where starting a block takes as long as `start` units, so that few are better: two for each thread at most.
+pub fn share_few(units: usize, copies: usize, threads: usize, start: f64) -> usize {
+    let time = |block: usize| {
+        let blocks = (copies * units.div_ceil(block)).div_ceil(threads);
+        longest(units, block, copies, threads) + start * blocks as f64
+    };
+    let blocks = (1..=units.clamp(1, 2 * threads)).map(|parts| units.div_ceil(parts).max(1));
+    blocks.min_by(|&a, &b| time(a).total_cmp(&time(b))).unwrap_or(1)
+}
+
 /// How many times as long the larger blocks must take for smaller ones to be preferred.
 pub const WORTHWHILE: f64 = 1.02;
 
@@ -37,7 +47,7 @@ pub fn longest(units: usize, block: usize, copies: usize, threads: usize) -> f64
 
 #[cfg(test)]
 mod tests {
-    use super::share;
+    use super::{share, share_few};
 
     #[test]
     fn threads_share_evenly() {
@@ -48,5 +58,14 @@ mod tests {
         assert_eq!(share(7, 7, 2, 2), 7, "but each may take an image");
         assert_eq!(share(0, 4, 1, 2), 1);
         assert_eq!(share(1000, 9, 1, 2), 9, "many blocks even out");
+    }
+
+    #[test]
+    fn few_blocks_where_starting_one_takes_long() {
+        assert_eq!(share_few(43, 1, 1, 0.1), 43, "one thread has nothing to share");
+        assert_eq!(share_few(43, 1, 2, 1.0), 22);
+        assert_eq!(share_few(7, 1, 2, 0.0), 4, "no two threads share seven panels more evenly");
+        assert_eq!(share_few(9, 2, 2, 1.0), 9, "each thread takes an image");
+        assert_eq!(share_few(0, 1, 2, 1.0), 1);
     }
 }

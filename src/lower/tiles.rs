@@ -123,7 +123,8 @@ pub fn cycles(product: &Product, tile: Tile, target: Cpu) -> f64 {
                     }
                 };
                 let step = busy + 0.1 * load;
-                let edges = 60.0 + pixels * vectors * 3.0;
+                let sums = pixels * vectors;
+                let edges = if target.is_wide() { 40.0 + sums * sums / 6.0 } else { 60.0 + 3.0 * sums };
                 total += tiles as f64 * (product.reduction as f64 * step + edges);
             }
         }
@@ -288,6 +289,25 @@ pub fn choose_winograd(product: &Product, kernel: [usize; 2], options: LowerOpti
     (cycles <= 0.9 * self::cycles(product, choose_tile(product, target), target)).then_some(plan)
 }
 
+/// The tile of Winograd's products, of one block and of the last. A wide core multiplies faster than its second-level cache
+/// gives it the same weights again beside new ones: there a panel is to stay in the first-level cache.
+fn choose_winograd_tile(product: &Product, last: &Product, target: Cpu) -> Tile {
+    if !target.is_wide() {
+        return choose_tile(product, target);
+    }
+    let best = best_tiles(product, target, WINOGRAD_TILES);
+    let stays = |tile: &&Tile| tile.vectors * target.lanes() * product.reduction <= PANEL_ELEMENTS;
+    let both = |tile: &Tile| cycles(product, *tile, target) + cycles(last, *tile, target);
+    let staying = best.iter().filter(stays).min_by(|&a, &b| both(a).total_cmp(&both(b)));
+    *staying.unwrap_or(&best[0])
+}
+
+/// Tiles among which one is looked for whose panel stays.
+const WINOGRAD_TILES: usize = 16;
+
+/// Elements of a panel that stays in the first-level cache beside what it is multiplied with.
+const PANEL_ELEMENTS: usize = 8 * 1024;
+
 /// The best plan by one method, and its cycles.
 pub fn winograd_plan(product: &Product, method: Method, target: Cpu, threads: usize) -> (f64, WinogradPlan) {
     let lanes = target.lanes();
@@ -309,21 +329,24 @@ pub fn winograd_plan(product: &Product, method: Method, target: Cpu, threads: us
         input_per_pixel: channels,
         arithmetic: product.arithmetic,
     };
-    let tile = choose_tile(&tiles, target);
-    let blocks = tile_rows.div_ceil(rows) as f64;
+    let blocks = tile_rows.div_ceil(rows);
+    let last = Product { columns: (tile_rows - (blocks - 1) * rows) * columns, ..tiles };
+    let tile = choose_winograd_tile(&tiles, &last, target);
+    let blocks = blocks as f64;
     let transforms = (tile_rows * columns * products) as f64
         * ((channels + product.outputs) as f64 / lanes as f64).ceil()
         * TRANSFORM_CYCLES;
-    let of_product = cycles(&tiles, tile, target) + crossed::scaling_cycles(&tiles, target);
-    let arithmetic = products as f64 * blocks * of_product;
+    let arithmetic = products as f64 * blocks * cycles(&tiles, tile, target);
+    // While pixels are scaled, no weights arrive.
+    let scaling = products as f64 * blocks * crossed::scaling_cycles(&tiles, target);
     let streaming = if weights <= RESIDENT_WEIGHTS {
         0.0
     } else {
         blocks * weights as f64 * 4.0 / WEIGHT_BYTES_PER_CYCLE
     };
-    let channels = winograd_channels(product.outputs, tile, blocks as usize, target, threads);
+    let channels = winograd_channels(product.outputs, tile, (tile_rows, rows), target, threads);
     (
-        transforms + arithmetic.max(streaming),
+        transforms + scaling + arithmetic.max(streaming),
         WinogradPlan {
             method,
             filters: Filters::Packed,
@@ -346,8 +369,8 @@ const LARGE_WEIGHTS: usize = 1 << 20;
 /// What is then taken off the cycles.
 const SMALL_WEIGHTS_BONUS: f64 = 0.9;
 
-/// Additions and loads of a step that are not hidden behind its multiply-adds, in cycles, where filters are transformed in
-/// registers.
+/// Cycles of a step for additions and loads that are not hidden behind multiply-adds, for each of these in a cycle, where
+/// filters are transformed in registers.
 const FILTER_CYCLES: f64 = 4.0;
 
 /// The best plan that transforms filters in registers, and its cycles, where there are registers enough.
@@ -373,13 +396,14 @@ pub fn winograd_plan_in_registers(
     let blocks = tile_rows.div_ceil(rows);
     let panels = product.outputs.div_ceil(target.lanes());
     let steps = (blocks * tiles.div_ceil(tile.columns) * panels * method.rows.inputs() * channels) as f64;
-    let arithmetic = steps * ((tile.columns * inputs) as f64 + FILTER_CYCLES);
+    let per_cycle = target.vectors_per_cycle();
+    let arithmetic = steps * ((tile.columns * inputs) as f64 / per_cycle + FILTER_CYCLES * per_cycle);
     let transforms = (tile_rows * columns * method.products()) as f64
         * ((channels + product.outputs) as f64 / target.lanes() as f64).ceil()
         * TRANSFORM_CYCLES;
     let weights = product.reduction * product.outputs;
     let streaming = blocks as f64 * weights as f64 * 4.0 / WEIGHT_BYTES_PER_CYCLE;
-    let channels_of_point = winograd_channels(product.outputs, tile, blocks, target, threads);
+    let channels_of_point = winograd_channels(product.outputs, tile, (tile_rows, rows), target, threads);
     let depth = FILTER_DEPTHS[usize::from(tiles > tile.columns)];
     let filters = Filters::InRegisters { depth: channels.div_ceil(channels.div_ceil(depth)) };
     let plan = WinogradPlan {
@@ -408,15 +432,28 @@ pub fn fits_with_filters(tile: Tile, method: Method, target: InstructionSet) -> 
 /// The fewest tiles of the image for which a filter is worth transforming each time that it is read.
 const FEWEST_TILES_IN_REGISTERS: usize = 3;
 
-/// Output channels of a grid point. Few blocks of rows are divided by output channels, so that threads share them; each
-/// part transforms the input again.
-pub fn winograd_channels(outputs: usize, tile: Tile, blocks: usize, target: Cpu, threads: usize) -> usize {
+/// Output channels of a grid point, where `tile_rows` are cut into blocks of `rows`. Few blocks are divided by output
+/// channels, so that threads share them; each part transforms the input again.
+pub fn winograd_channels(
+    outputs: usize,
+    tile: Tile,
+    (tile_rows, rows): (usize, usize),
+    target: Cpu,
+    threads: usize,
+) -> usize {
     let panel = tile.vectors * target.lanes();
     let panels = outputs.div_ceil(panel);
-    let most = if threads == 1 { 1 } else { (2 * threads / blocks.max(1)).clamp(1, panels) };
-    let even = (1..=most).rev().find(|parts| panels.is_multiple_of(*parts) && (parts % 2 == 0 || most == 1));
-    panels.div_ceil(even.unwrap_or(most)) * panel
+    let time = |parts: usize| {
+        let part = panels.div_ceil(parts) as f64 / panels as f64;
+        longest(tile_rows, rows, parts, threads) * (part + INPUT_SHARE)
+    };
+    let most = if threads == 1 { 1 } else { panels.min(2 * threads) };
+    let parts = (1..=most).min_by(|&a, &b| time(a).total_cmp(&time(b))).unwrap_or(1);
+    panels.div_ceil(parts) * panel
 }
+
+/// The time that transforming the input takes, for each of what all output channels' products take, about.
+const INPUT_SHARE: f64 = 0.12;
 
 /// How many of `rows` each block takes, at most `most`: blocks of like size, an even number of them if more than one.
 pub fn even_blocks(rows: usize, most: usize) -> usize {

@@ -186,8 +186,8 @@ impl Tuning {
         let cut = |outputs_of_tile: usize, tile: Tile, rows: usize| {
             let tile_rows = y.dims[2].div_ceil(outputs_of_tile);
             let rows = rows.min(tile_rows);
-            let (outputs, blocks) = (y.dims[1] / groups, tile_rows.div_ceil(rows));
-            (rows, tiles::winograd_channels(outputs, tile, blocks, target, threads))
+            let outputs = y.dims[1] / groups;
+            (rows, tiles::winograd_channels(outputs, tile, (tile_rows, rows), target, threads))
         };
         match self.get(|| format!("conv_{}", geometry(&x, &y, kernel, &window, groups)), target)? {
             Choice::Direct { .. } => Some(Way::Direct),
