@@ -14,7 +14,7 @@ pub fn share(units: usize, most: usize, copies: usize, threads: usize) -> usize 
     best.1
 }
 
-/// The same where starting a block takes as long as `start` units, so that few are better: two for each thread at most.
+/// The same where starting a block takes as long as `start` units, so that few are better: two for each thread and copy at most.
 pub fn share_few(units: usize, copies: usize, threads: usize, start: f64) -> usize {
     let time = |block: usize| {
         let blocks = (copies * units.div_ceil(block)).div_ceil(threads);
